@@ -1,0 +1,72 @@
+# One environment for everything but the benches' peers; each target makes what it needs.
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+BENCH_VENV := .venv-bench
+JOBS ?= 2
+ROOT ?= tanada-data
+
+.PHONY: help demo test test-full bench lint format serve lock clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(BIN)/uv: infra/locks/uv.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 …")'
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r infra/locks/uv.txt
+	@touch $@
+
+$(READY): $(BIN)/uv infra/locks/test.txt pyproject.toml api/client/pyproject.toml
+	@echo "environment: $(VENV)" >&2
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --compile-bytecode -r infra/locks/test.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e . -e api/client
+	@touch $@
+
+demo: $(READY) ## five sectors' recordings go in, a licensed release comes out (no server, no JVM)
+	@$(BIN)/python infra/demo/run.py
+
+test: lint ## lint, types, contracts and every test that Python packages suffice for
+	@rm -f .coverage .coverage.*
+	$(BIN)/pytest -n $(JOBS) --dist worksteal -m 'not full and not browser' --cov --cov-report=
+	@$(BIN)/coverage report
+
+test-full: $(BENCH_VENV)/.ready ## only what `test` leaves out: a real browser, the peers
+	@infra/services/chromium.sh
+	TANADA_REQUIRE_BROWSER=1 $(BENCH_VENV)/bin/pytest -m 'full or browser'
+
+bench: $(BENCH_VENV)/.ready ## CPU and memory against the peers, side by side in one run
+	@$(BENCH_VENV)/bin/python tests/bench/answers.py
+	@$(BENCH_VENV)/bin/python tests/bench/run.py $(BENCH_ARGS)
+
+$(BENCH_VENV)/.ready: $(READY) infra/locks/bench.txt
+	@$(PYTHON) -m venv $(BENCH_VENV)
+	@$(BIN)/uv pip install --quiet --python $(BENCH_VENV)/bin/python --require-hashes --compile-bytecode -r infra/locks/uv.txt -r infra/locks/bench.txt
+	@$(BIN)/uv pip install --quiet --python $(BENCH_VENV)/bin/python --no-deps --no-build-isolation -e . -e api/client
+	@touch $@
+
+lint: $(READY) ## ruff, mypy, import contracts
+	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy --exclude '^api/client/' && $(BIN)/mypy api/client/tanada
+	@$(BIN)/lint-imports --no-cache
+
+format: $(READY) ## rewrite in the house style
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+serve: $(READY) ## the catalog on http://127.0.0.1:8000, over ROOT=tanada-data
+	@$(BIN)/tanada serve --root $(ROOT)
+
+COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --python-version 3.11 \
+  --constraints infra/locks/constraints.txt --no-emit-package tanada --no-emit-package tanada-platform --custom-compile-command "make lock"
+lock: ## renew infra/locks from pyproject.toml (LOCK_ARGS=--upgrade for newer versions)
+	@$(COMPILE) $(LOCK_ARGS) infra/locks/uv.in -o infra/locks/uv.txt
+	@$(COMPILE) $(LOCK_ARGS) pyproject.toml --extra checks --extra api --extra demo --group test -o infra/locks/test.txt
+	@$(COMPILE) $(LOCK_ARGS) pyproject.toml --extra checks --extra api --extra demo --group test --group bench -o infra/locks/bench.txt
+
+clean: ## remove environments and generated data of this checkout
+	rm -rf $(VENV) $(BENCH_VENV) demo-data .make .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*

@@ -1,0 +1,1 @@
+"""Adapters for schedulers. The only place that may import Airflow or Dagster."""

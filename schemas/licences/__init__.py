@@ -1,0 +1,82 @@
+"""Licences: terms as data, one decision function, the strictest intersection, ODRL export."""
+
+from schemas.licences.decide import COMMERCIAL_PURPOSES, MOVES_DATA, TAKES_AWAY, decide
+from schemas.licences.instants import NS_PER_DAY, format_instant, parse_instant
+from schemas.licences.intersect import intersect
+from schemas.licences.odrl import to_odrl
+from schemas.licences.parts import (
+    ANYWHERE,
+    Attribution,
+    Charge,
+    Confidentiality,
+    Copyright,
+    Derivatives,
+    MedicalData,
+    PersonalData,
+    Revocation,
+    Security,
+    Territory,
+    Volume,
+    VolumeCaps,
+)
+from schemas.licences.request import Amount, Decision, Request, Usage
+from schemas.licences.terms import Terms, own_use
+from schemas.licences.vocabulary import (
+    Action,
+    Basis,
+    Cause,
+    Commercial,
+    ConfidentialityClass,
+    Derivation,
+    Effect,
+    ModelWeights,
+    Price,
+    Propagation,
+    Purpose,
+    Redistribution,
+    Renewal,
+)
+
+__all__ = [
+    "ANYWHERE",
+    "COMMERCIAL_PURPOSES",
+    "MOVES_DATA",
+    "NS_PER_DAY",
+    "TAKES_AWAY",
+    "Action",
+    "Amount",
+    "Attribution",
+    "Basis",
+    "Cause",
+    "Charge",
+    "Commercial",
+    "Confidentiality",
+    "ConfidentialityClass",
+    "Copyright",
+    "Decision",
+    "Derivation",
+    "Derivatives",
+    "Effect",
+    "MedicalData",
+    "ModelWeights",
+    "PersonalData",
+    "Price",
+    "Propagation",
+    "Purpose",
+    "Redistribution",
+    "Renewal",
+    "Request",
+    "Revocation",
+    "Security",
+    "Terms",
+    "Territory",
+    "Usage",
+    "Volume",
+    "VolumeCaps",
+    "decide",
+    "format_instant",
+    "intersect",
+    "own_use",
+    "parse_instant",
+    "to_odrl",
+]

@@ -1,0 +1,107 @@
+"""Fixtures that every test may use: real recordings, a clock, an initialised platform."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import event
+
+from connectors.settings import Settings
+from connectors.stores.initialise import initialise
+from pipelines.cli.platform import Platform
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    from sqlalchemy import Engine
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+class Clock:
+    """A clock that only moves when it is asked (1 ms each time) or told."""
+
+    def __init__(self, now_ns: int) -> None:
+        self.now_ns = now_ns
+
+    def __call__(self) -> int:
+        self.now_ns += 1_000_000
+        return self.now_ns
+
+    def advance(self, seconds: float) -> None:
+        self.now_ns += round(seconds * 1e9)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock(1_795_000_000_000_000_000)  # 2026-11-18T11:06:40Z
+
+
+@pytest.fixture
+def samples() -> Path:
+    """Folder of the real recordings; without it the test is left out, and in CI it fails."""
+    folder = Path(os.environ.get("TANADA_SAMPLES") or REPOSITORY.parent / "shared" / "data")
+    if (folder / "README.md").is_file():
+        return folder
+    reason = f"real recordings left out: none at {folder} (set TANADA_SAMPLES)"
+    if os.environ.get("CI", "").lower() == "true":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture
+def platform(tmp_path: Path, clock: Clock) -> Iterator[Platform]:
+    """A new platform: operator `acme`, robot `default`, agreement `acme-own-use`."""
+    root = tmp_path / "lake"
+    initialise(root, "Acme", clock)
+    with Platform.open(Settings(root=str(root)), clock) as opened:
+        yield opened
+
+
+@pytest.fixture
+def statements() -> Callable[[Engine], AbstractContextManager[list[tuple[str, Any]]]]:
+    """Collects the SQL statements, with parameters, that an engine runs inside the block."""
+
+    @contextmanager
+    def collect(engine: Engine) -> Iterator[list[tuple[str, Any]]]:
+        seen: list[tuple[str, Any]] = []
+
+        def note(_c, _cursor, words: str, parameters: Any, _context, _many) -> None:
+            if not words.startswith("BEGIN"):
+                seen.append((words, parameters))
+
+        event.listen(engine, "before_cursor_execute", note)
+        try:
+            yield seen
+        finally:
+            event.remove(engine, "before_cursor_execute", note)
+
+    return collect
+
+
+@pytest.fixture
+def chromium() -> str:
+    """A Chromium to look at pages with; without one the test is left out, or fails if required."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    if found is not None:
+        return found
+    reason = "pages left out: no Chromium (TANADA_REQUIRE_BROWSER=1 makes this a failure)"
+    if os.environ.get("TANADA_REQUIRE_BROWSER") == "1":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say once what was left out; the reports also come from worker processes."""
+    skipped = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
+    if left_out := sum("real recordings left out" in reason for reason in skipped):
+        terminalreporter.write_line(
+            f"real recordings left out: {left_out} tests need ../shared/data or TANADA_SAMPLES",
+            yellow=True,
+        )
