@@ -1,0 +1,141 @@
+"""Settings: flags, else environment, else default; the one documented table.
+
+The environment is passed in: only the composition roots (command line, ASGI) read it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Final
+
+from schemas.errors import WrongUseError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MIB: Final = 1 << 20
+SECRET: Final = frozenset({"key", "database_url"})
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row of the table of settings.
+
+    Attributes:
+        name: Field of `Settings`, and flag without the dashes.
+        env: Environment variable.
+        default: Value when neither is given.
+        doc: What it does.
+    """
+
+    name: str
+    env: str
+    default: str | int | None
+    doc: str
+
+
+SETTINGS: Final[tuple[Setting, ...]] = (
+    Setting("root", "TANADA_ROOT", "./tanada-data", "folder that holds the lake"),
+    Setting(
+        "database_url",
+        "TANADA_DATABASE_URL",
+        None,
+        "catalog database; default: the SQLite file catalog.db in the root",
+    ),
+    Setting("url", "TANADA_URL", "http://127.0.0.1:8000", "where the server is reached"),
+    Setting("key", "TANADA_KEY", None, "key of the caller, for commands that talk to a server"),
+    Setting("workers", "TANADA_WORKERS", 1, "processes that decode"),
+    Setting("lease_seconds", "TANADA_LEASE_SECONDS", 300, "how long a worker holds a recording"),
+    Setting(
+        "max_attempts",
+        "TANADA_MAX_ATTEMPTS",
+        3,
+        "how often a recording is tried before it is parked as failed",
+    ),
+    Setting(
+        "child_memory_bytes",
+        "TANADA_CHILD_MEMORY_BYTES",
+        1024 * MIB,
+        "address space of the process that decodes one recording",
+    ),
+    Setting(
+        "child_seconds",
+        "TANADA_CHILD_SECONDS",
+        600,
+        "CPU and wall-clock seconds that decoding one recording may take",
+    ),
+    Setting(
+        "child_output_bytes",
+        "TANADA_CHILD_OUTPUT_BYTES",
+        64 * 1024 * MIB,
+        "largest file that decoding one recording may write",
+    ),
+    Setting("territory", "TANADA_TERRITORY", "JP", "country where this platform runs"),
+    Setting(
+        "batch_recordings", "TANADA_BATCH_RECORDINGS", 200, "recordings committed in one batch"
+    ),
+)
+"""Every setting, in the order of the documentation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The platform's settings; see `SETTINGS` for what each one does."""
+
+    root: str = "./tanada-data"
+    database_url: str | None = None
+    url: str = "http://127.0.0.1:8000"
+    key: str | None = None
+    workers: int = 1
+    lease_seconds: int = 300
+    max_attempts: int = 3
+    child_memory_bytes: int = 1024 * MIB
+    child_seconds: int = 600
+    child_output_bytes: int = 64 * 1024 * MIB
+    territory: str = "JP"
+    batch_recordings: int = 200
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str], **flags: str | int | None) -> Settings:
+        """Settings from flags (None = not given), else the environment, else the defaults.
+
+        Raises:
+            WrongUseError: a number is none, or not positive; or a flag is unknown.
+        """
+        known = {setting.name for setting in SETTINGS}
+        if unknown := sorted(flags.keys() - known):
+            raise WrongUseError("no such setting", subject=", ".join(unknown))
+        values: dict[str, str | int | None] = {}
+        for setting in SETTINGS:
+            given = flags.get(setting.name)
+            if given is None:
+                given = environ.get(setting.env) or None
+            if given is None:
+                given = setting.default
+            elif isinstance(setting.default, int):
+                given = _positive(setting, given)
+            values[setting.name] = given
+        return cls(**values)  # type: ignore[arg-type]
+
+    def __repr__(self) -> str:
+        # A database's URL may hold a password.
+        shown = (
+            f"{f.name}={'***' if f.name in SECRET and value else repr(value)}"
+            for f in fields(self)
+            for value in (getattr(self, f.name),)
+        )
+        return f"Settings({', '.join(shown)})"
+
+
+def _positive(setting: Setting, given: str | int) -> int:
+    try:
+        value = int(given)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise WrongUseError(
+            f"setting {setting.name} needs a whole number of at least 1",
+            subject=setting.env,
+            found=str(given)[:40],
+        )
+    return value

@@ -1,0 +1,1 @@
+"""One module or folder per format. Sources do not know each other; the registry finds them."""

@@ -1,0 +1,1 @@
+"""MCAP recordings, their ROS 2 payloads decoded in bulk."""

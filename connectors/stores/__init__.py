@@ -1,0 +1,1 @@
+"""Where things lie: the root folder, received bytes, Delta tables and the catalog database."""

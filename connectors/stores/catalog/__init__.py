@@ -1,0 +1,1 @@
+"""The catalog database: parties, recordings, datasets, releases, account."""
