@@ -1,0 +1,1 @@
+"""Stage 4: measure every stream while it is decoded, then judge the recording."""

@@ -1,0 +1,90 @@
+"""`tanada lake verify | optimize | vacuum`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pipelines.cli.lake import group
+from pipelines.cli.platform import (
+    EXIT_REFUSED,
+    DatabaseOption,
+    JsonOption,
+    Platform,
+    RootOption,
+    emit,
+    examples,
+    progress,
+    run,
+)
+
+TablesArgument = Annotated[list[str] | None, typer.Argument(help="Tables; default: all.")]
+
+
+def register(_app: typer.Typer) -> None:
+    """Add the commands to the group `lake`."""
+    group.command(epilog=examples("tanada lake verify", "tanada lake verify --deep"))(verify)
+    group.command(epilog=examples("tanada lake optimize"))(optimize)
+    group.command(epilog=examples("tanada lake vacuum --dry-run"))(vacuum)
+
+
+@run
+def verify(
+    tables: TablesArgument = None,
+    *,
+    deep: Annotated[bool, typer.Option("--deep", help="Read every data file.")] = False,
+    root: RootOption = None,
+    database_url: DatabaseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare tables with their manifests; names files, recordings and releases touched."""
+    from pipelines.maintain import verify as verify_tables
+
+    with Platform.from_environment(root=root, database_url=database_url) as platform:
+        done = verify_tables(platform, tables or None, deep=deep)
+    if as_json:
+        emit(done.as_json(), as_json=True)
+    else:
+        emit([finding.as_json() for finding in done.findings], as_json=False)
+        progress(f"{done.files} files, {done.bytes} bytes read: {'well' if done.ok else 'damaged'}")
+    raise typer.Exit(0 if done.ok else EXIT_REFUSED)
+
+
+@run
+def optimize(
+    tables: TablesArgument = None,
+    *,
+    root: RootOption = None,
+    database_url: DatabaseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compact small files."""
+    from pipelines.maintain import optimize as optimize_tables
+
+    with Platform.from_environment(root=root, database_url=database_url) as platform:
+        done = optimize_tables(platform, tables or None)
+    emit([{"table": table, **metrics} for table, metrics in done.items()], as_json=as_json)
+
+
+@run
+def vacuum(
+    tables: TablesArgument = None,
+    *,
+    retention_hours: Annotated[
+        int, typer.Option("--retention-hours", help="How long removed files stay.")
+    ] = 168,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which files.")] = False,
+    root: RootOption = None,
+    database_url: DatabaseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove files that no version within the retention needs."""
+    from pipelines.maintain import vacuum as vacuum_tables
+
+    with Platform.from_environment(root=root, database_url=database_url) as platform:
+        done = vacuum_tables(
+            platform, tables or None, retention_hours=retention_hours, dry_run=dry_run
+        )
+    rows = [{"table": table, "path": path} for table, paths in done.items() for path in paths]
+    emit(rows, as_json=as_json)

@@ -1,0 +1,1 @@
+"""Decoding one recording into staged files, inside a limited child process."""

@@ -1,0 +1,229 @@
+"""Build one release of a dataset: the file to read first.
+
+```
+pin tables -> select episodes -> licence -> write rows -> describe -> seal -> publish
+```
+The tree is written beside the releases and moved into its place whole; the catalog names it only
+then. The same recipe on the same table versions gives the same digest, and no new version.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.release import card
+from pipelines.release.licensing import LeftOut, licensed_episodes, obligations, release_terms
+from pipelines.release.publish import Draft, building, newest, publish
+from pipelines.release.reader import Reader
+from pipelines.release.select import limit_episodes, select_episodes
+from pipelines.release.statistics import Described, describe
+from pipelines.release.tree import canonical_json, release_digest, seal
+from pipelines.release.write import write_rows
+from schemas.quality import Severity
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from connectors.stores.lake import Lake
+    from pipelines.cli.platform import Platform
+    from pipelines.release.select import Episode
+    from pipelines.release.write import Progress, Written
+    from schemas.licences import Terms
+    from schemas.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What a build gave.
+
+    Attributes:
+        dataset / version / digest: The release; with `created` false the newest one, unchanged.
+        created: Whether there is a new version.
+        summary: Counts, splits, features; `pipelines.release.card.summary`.
+        left_out: Recordings without terms in force.
+        dropped: Episode -> why it gave no frame.
+        files / bytes: Of the whole tree.
+        terms: The release's terms.
+    """
+
+    dataset: str
+    version: int
+    digest: str
+    created: bool
+    summary: Mapping[str, Any]
+    left_out: Sequence[LeftOut]
+    dropped: Mapping[str, str]
+    files: int
+    bytes: int
+    terms: Terms
+
+
+def build(
+    platform: Platform,
+    recipe: Recipe,
+    *,
+    strict: bool = False,
+    progress: Progress = lambda _step, _done, _total: None,
+) -> Release:
+    """Build a release of the recipe's dataset from what is visible now.
+
+    Args:
+        platform: Root, lake, catalog and clock.
+        recipe: What goes in.
+        strict: Refuse, rather than leave out, recordings whose agreements are over.
+        progress: Called with (step, done, total).
+
+    Raises:
+        WrongUseError: the recipe does not fit what is in the lake.
+        LicenceError: terms forbid it; the pair that conflicts is named.
+        GoneError: something was withdrawn meanwhile.
+        CatalogBusyError: another process builds this dataset.
+        DamagedError: pictures are missing from the lake.
+    """
+    with building(platform.root, recipe.dataset) as folder:
+        pinned = platform.lake.pin()
+        candidates = select_episodes(platform.lake, platform.engine, pinned, recipe)
+        licensed = licensed_episodes(platform.engine, candidates, platform.clock(), strict=strict)
+        licensed = replace(
+            licensed, episodes=limit_episodes(licensed.episodes, recipe.filter.episodes)
+        )
+        # Before any work: what conflicts stays out of the tree.
+        release_terms(recipe, licensed)
+        written = write_rows(
+            folder,
+            recipe,
+            Reader(platform.lake, pinned),
+            licensed.episodes,
+            media_root=platform.root.path,
+            progress=progress,
+        )
+        members = [episode for episode, _, _ in written.members]
+        terms = release_terms(recipe, replace(licensed, episodes=members))
+        progress("statistics", 0, 1)
+        about = card.About(
+            recipe=recipe,
+            terms=terms,
+            obligations=obligations(recipe, terms),
+            pinned=pinned,
+            written=written,
+            statistics=_statistics(recipe, written),
+            warnings=_warnings(platform.lake, pinned, members),
+            left_out=len(licensed.left_out),
+            media_bytes=sum(facts.bytes for facts in written.cameras.values()),
+        )
+        _write_documents(folder, about)
+        progress("seal", 0, 1)
+        draft = _draft(folder, about, terms)
+        progress("publish", 0, 1)
+        version, created = _published(platform, folder, draft)
+        progress("publish", 1, 1)
+    return Release(
+        dataset=recipe.dataset,
+        version=version,
+        digest=draft.digest,
+        created=created,
+        summary=draft.summary,
+        left_out=licensed.left_out,
+        dropped=written.dropped,
+        files=len(draft.files),
+        bytes=sum(file.size for file in draft.files),
+        terms=terms,
+    )
+
+
+def _published(platform: Platform, folder: Path, draft: Draft) -> tuple[int, bool]:
+    """Publish unless the newest release has the same digest: (version, whether it is new)."""
+    latest = newest(platform.engine, draft.recipe.dataset)
+    if latest is not None and latest[1] == draft.digest:
+        return latest[0], False
+    return publish(platform.root, platform.engine, folder, draft, platform.clock()), True
+
+
+def _draft(folder: Path, about: card.About, terms: Terms) -> Draft:
+    files = seal(folder)
+    rows: Counter[tuple[str, str, int]] = Counter()
+    for episode, _, frames in about.written.members:
+        rows[episode.recording_id, episode.agreement, episode.agreement_version] += frames
+    return Draft(
+        recipe=about.recipe,
+        digest=release_digest(files),
+        pinned=about.pinned,
+        terms=terms.document(),
+        summary=card.summary(about) | {"bytes": sum(file.size for file in files)},
+        files=files,
+        recordings=[(*key, count) for key, count in sorted(rows.items())],
+    )
+
+
+def _write_documents(folder: Path, about: card.About) -> None:
+    documents = {
+        "schema.json": card.schema_document(about.written),
+        "statistics.json": about.statistics,
+        "release.json": card.release_document(about),
+        "plot.json": card.plot_document(about),
+    }
+    for name, document in documents.items():
+        if document is not None:
+            (folder / name).write_bytes(canonical_json(document))
+    (folder / "card.md").write_text(card.card(about), "utf-8")
+
+
+def _statistics(recipe: Recipe, written: Written) -> dict[str, Any]:
+    """`statistics.json`: exact numbers of every feature over all frames, and over each split."""
+    numeric = [
+        Described(name, written.layouts[name].width if written.layouts[name].vector else None)
+        for name, feature in recipe.features.items()
+        if not feature.is_camera and not pa.types.is_string(feature.value_type)
+    ]
+    files, total = written.frames.files, written.frames.rows
+    features: dict[str, Any] = describe(files, numeric)
+    for name, feature in recipe.features.items():
+        if feature.is_camera:
+            facts = written.cameras[name]
+            features[name] = {
+                "count": facts.frames,
+                "missing": total - facts.frames,
+                "pictures": facts.pictures,
+                "bytes": facts.bytes,
+                "sizes": [list(size) for size in sorted(facts.sizes)],
+            }
+        elif name not in features:
+            count = written.values[name]
+            features[name] = {"count": count, "missing": total - count}
+    splits = sorted({split for _, split, _ in written.members})
+    return {
+        "features": features,
+        "splits": {
+            split: {
+                "features": describe(files, numeric, split=split)
+                if len(splits) > 1
+                else {described.name: features[described.name] for described in numeric}
+            }
+            for split in splits
+        },
+    }
+
+
+def _warnings(lake: Lake, pinned: Mapping[str, int], episodes: Sequence[Episode]) -> dict[str, int]:
+    """Rule -> recordings that broke it and were accepted all the same."""
+    runs = pa.array(sorted({episode.check_run for episode in episodes}), pa.string())
+    rows = lake.read(
+        "quality",
+        pinned,
+        columns=["recording_id", "check_run", "rule", "passed", "severity"],
+        recordings=sorted({episode.recording_id for episode in episodes}),
+    )
+    broken = rows.filter(
+        pc.and_(
+            pc.is_in(rows["check_run"], value_set=runs),
+            pc.and_(pc.invert(rows["passed"]), pc.equal(rows["severity"], Severity.WARNING.value)),
+        )
+    )
+    pairs = {(row["rule"], row["recording_id"]) for row in broken.to_pylist()}
+    return dict(sorted(Counter(rule for rule, _ in pairs).items()))
