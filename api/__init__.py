@@ -1,0 +1,1 @@
+"""Serves the catalog: receive, search, decide, deliver, account. Never decodes, never commits."""

@@ -1,0 +1,14 @@
+"""The application for an ASGI server of one's own: `uvicorn api.asgi:app`.
+
+A composition root: the environment and the clock enter here.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from api.app import create_app
+from connectors.settings import Settings
+
+app = create_app(Settings.from_environment(os.environ), time.time_ns)

@@ -1,0 +1,1 @@
+"""Web pages for people: rendered here, no script, nothing fetched from elsewhere."""

@@ -1,0 +1,1 @@
+"""The machine routes, grouped by what they are about."""

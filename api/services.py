@@ -1,0 +1,114 @@
+"""What the server runs on, opened once from settings."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from anyio import to_thread
+from sqlalchemy import event
+
+from api.account import Account
+from api.auth import Authenticator
+from api.listing import Listing
+from api.reads import Reads
+from connectors.stores.catalog.database import connect
+from connectors.stores.receive import Receiver
+from connectors.stores.root import Root
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Engine
+
+    from connectors.settings import Settings
+
+_T = TypeVar("_T")
+ACCOUNT_WAIT_MS: Final = 1_000
+"""How long an answer waits for a locked account before the caller is told to come back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything a request may need.
+
+    Attributes:
+        settings: Settings of the server.
+        root: Where bytes lie.
+        engine: The catalog database.
+        account_engine: The same, for the account's thread alone.
+        clock: Now, ns UTC.
+        reads: Short reads of the catalog.
+        account: Decisions, audit and reservations.
+        authenticator: Who is calling.
+        listing: The catalog as each organisation may see it.
+        receiver: Takes recordings in.
+    """
+
+    settings: Settings
+    root: Root
+    engine: Engine
+    account_engine: Engine
+    clock: Callable[[], int]
+    reads: Reads
+    account: Account
+    authenticator: Authenticator
+    listing: Listing
+    receiver: Receiver
+    active: Counter[str] = field(default_factory=Counter)
+    """Deliveries under way, by grant."""
+
+    @property
+    def https(self) -> bool:
+        """Whether the server is reached by https."""
+        return self.settings.url.startswith("https:")
+
+    async def in_thread(self, function: Callable[..., _T], *arguments: object) -> _T:
+        """Run what touches the disk off the event loop."""
+        return await to_thread.run_sync(function, *arguments)
+
+    def start(self) -> None:
+        """Start what runs beside the requests."""
+        self.account.start()
+
+    def close(self) -> None:
+        """Write what waits, and give everything back."""
+        self.account.close()
+        self.account_engine.dispose()
+        self.engine.dispose()
+
+
+def open_services(settings: Settings, clock: Callable[[], int]) -> Services:
+    """Open root and database.
+
+    Raises:
+        NotFoundError: there is no lake at the root.
+        WrongUseError: the database URL is none.
+    """
+    root = Root.open(settings.root)
+    url = settings.database_url or root.database_url
+    engine = connect(url)
+    account_engine = connect(url)
+    if account_engine.url.get_backend_name() == "sqlite":
+        event.listen(account_engine, "connect", _wait_briefly)
+    reads = Reads(engine)
+    account = Account(account_engine)
+    return Services(
+        settings=settings,
+        root=root,
+        engine=engine,
+        account_engine=account_engine,
+        clock=clock,
+        reads=reads,
+        account=account,
+        authenticator=Authenticator(reads, account, root.pepper(), clock),
+        listing=Listing(),
+        receiver=Receiver(root, engine, clock),
+    )
+
+
+def _wait_briefly(connection: object, _record: object) -> None:
+    cursor = connection.cursor()  # type: ignore[attr-defined]
+    cursor.execute(f"PRAGMA busy_timeout={ACCOUNT_WAIT_MS}")
+    cursor.close()
