@@ -112,7 +112,7 @@ def query(
             as_json=True,
         )
     else:
-        emit(rows, as_json=False)
+        emit(rows, as_json=False, exact=True)
     if answer.truncated:
         progress(f"more rows exist than --limit {limit} shows")
 

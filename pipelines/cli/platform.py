@@ -175,25 +175,52 @@ def progress(text: str) -> None:
     sys.stderr.write(text + "\n")
 
 
-def emit(document: Any, *, as_json: bool) -> None:
+def emit(document: Any, *, as_json: bool, exact: bool = False) -> None:
     """Answer on stdout: as one JSON document, or as a table for people.
 
     Args:
         document: A mapping (one thing) or a list of mappings (several).
         as_json: Whether `--json` was given.
+        exact: Show stamps as they are also to people, not as dates.
     """
     if as_json:
         text = json.dumps(document, ensure_ascii=False, indent=2, default=str)
     elif isinstance(document, list):
-        text = _table(document)
+        text = _table([_read(row, exact=exact) for row in document])
     else:
-        text = _lines(document)
+        text = _lines(_read(document, exact=exact))
     sys.stdout.write(text + "\n")
 
 
+def _read(row: Mapping[str, Any], *, exact: bool) -> dict[str, Any]:
+    """A row as people read it: stamps in ns UTC as dates, unless they are asked for exactly."""
+    if exact:
+        return dict(row)
+    return dict(_dated(name, value) for name, value in row.items())
+
+
+def _dated(name: str, value: Any) -> tuple[str, Any]:
+    if not name.endswith("_ns") or not isinstance(value, int | None):
+        return name, value
+    from datetime import UTC, datetime
+
+    short = name.removesuffix("_ns")
+    if value is None:
+        return short, None
+    return short, datetime.fromtimestamp(value // 10**9, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
 def _lines(document: Mapping[str, Any]) -> str:
+    """One line for each value; a list of mappings becomes a table of its own below its name."""
     width = max((len(key) for key in document), default=0)
-    return "\n".join(f"{key:<{width}}  {_cell(value)}" for key, value in document.items())
+    lines = []
+    for key, value in document.items():
+        if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+            table = _table([_read(item, exact=False) for item in value])
+            lines += [key, *("  " + line for line in table.splitlines())]
+        else:
+            lines.append(f"{key:<{width}}  {_cell(value)}")
+    return "\n".join(lines)
 
 
 def _table(rows: list[Mapping[str, Any]]) -> str:

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from connectors.settings import SETTINGS
 from pipelines.cli import admin, lake
+from pipelines.cli.platform import emit
 from schemas.licences import Terms
 
 REPOSITORY = Path(__file__).parents[3]
@@ -229,3 +230,22 @@ def test_settings_are_listed_without_secrets(monkeypatch, capsys) -> None:
     assert set(rows) == {setting.env for setting in SETTINGS}
     assert rows["TANADA_WORKERS"] == 3
     assert "canary" not in shown
+
+
+def test_people_read_dates_and_tables_where_machines_get_stamps(capsys) -> None:
+    document = {"id": "a", "decided_ns": 1_795_618_452_484_225_221, "ended_ns": None, "steps": []}
+    document["steps"] = [{"step": "receive", "at_ns": -1}, {"step": "plan", "at_ns": 0}]
+    emit(document, as_json=False)
+    assert capsys.readouterr().out.splitlines() == [
+        "id       a",
+        "decided  2026-11-25 14:54:12Z",
+        "ended    -",
+        "steps",
+        "  step     at",
+        "  receive  1969-12-31 23:59:59Z",
+        "  plan     1970-01-01 00:00:00Z",
+    ]
+    emit([{"t_ns": 5}], as_json=False, exact=True)
+    assert capsys.readouterr().out.split() == ["t_ns", "5"]
+    emit(document, as_json=True)
+    assert json.loads(capsys.readouterr().out) == document
