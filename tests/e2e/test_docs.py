@@ -49,7 +49,7 @@ def test_readme_commands_run_in_order(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=240,
+        timeout=900,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "duplicate" in done.stdout

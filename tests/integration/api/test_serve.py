@@ -50,7 +50,7 @@ def test_the_command_serves_and_stops(world: Any) -> None:
         assert "server" not in answer.headers
     finally:
         process.send_signal(signal.SIGTERM)
-        rest = process.communicate(timeout=20)[1]
+        rest = process.communicate(timeout=120)[1]
     assert "Traceback" not in rest
     assert world.keys["model"] not in "".join(lines) + rest
 
@@ -77,12 +77,12 @@ def test_an_upload_takes_no_memory(world: Any) -> None:
         assert grown < 64 << 20, f"{grown >> 20} MiB"
     finally:
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=20)
+        process.communicate(timeout=120)
 
 
 def test_without_a_lake_the_command_says_what_to_do(tmp_path: Any) -> None:
     process = start(TANADA_ROOT=str(tmp_path / "none"))
-    text = process.communicate(timeout=30)[1]
+    text = process.communicate(timeout=120)[1]
     assert process.returncode == 1
     assert text.startswith("error: ")
     assert "tanada init" in text

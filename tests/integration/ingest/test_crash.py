@@ -59,7 +59,7 @@ def kill_at(process: subprocess.Popen[str], step: str, delay_s: float) -> str:
     for line in process.stdout:
         reached = line.removeprefix("step ").strip()
     process.wait()
-    _, alive = psutil.wait_procs(family, timeout=10)
+    _, alive = psutil.wait_procs(family, timeout=60)
     assert alive == []  # decoders too, which are in sessions of their own
     return reached.split()[0] + (" " + reached.split()[1] if "commit" in reached else "")
 

@@ -396,7 +396,7 @@ def test_a_crash_between_rename_and_catalog_is_made_good(platform, lake):
     with writing(platform.engine):
         # The child waits for the catalog's lock, which this transaction holds, behind its rename.
         child = building_process(platform, lake.recipe())
-        until = time.monotonic() + 60
+        until = time.monotonic() + 300
         while not orphan.exists() and child.poll() is None and time.monotonic() < until:
             time.sleep(0.01)
         child.kill()

@@ -381,7 +381,7 @@ def test_of_processes_that_receive_the_same_at_once_one_registers(platform, tmp_
     children = [start(platform, paths, time.time_ns() + 3 * 10**9) for _ in range(3)]
     answers = {}
     for child in children:
-        out, _ = child.communicate(timeout=60)
+        out, _ = child.communicate(timeout=300)
         assert child.returncode == 0
         for line in out.splitlines()[1:]:
             key, state, duplicate = line.split()
@@ -413,7 +413,7 @@ def test_kills_lose_nothing_acknowledged_and_double_nothing(platform, tmp_path):
         states = {r["id"]: r["state"] for r in recordings.listing(connection, limit=100).items}
     assert all(states[key] == "received" for key in acknowledged)
     child = start(platform, paths)
-    out, _ = child.communicate(timeout=60)
+    out, _ = child.communicate(timeout=300)
     assert child.returncode == 0
     with reading(platform.engine) as connection:
         rows = recordings.listing(connection, limit=100).items
