@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from sqlalchemy import event
 
 from connectors.settings import Settings
@@ -22,6 +23,13 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 REPOSITORY = Path(__file__).parents[1]
+IN_CI = os.environ.get("CI", "").lower() == "true"
+
+# No test asserts a time, Hypothesis' own deadline included; CI tries the same examples every time.
+settings.register_profile(
+    "tanada", deadline=None, derandomize=IN_CI, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("tanada")
 
 
 class Clock:
@@ -50,7 +58,7 @@ def samples() -> Path:
     if (folder / "README.md").is_file():
         return folder
     reason = f"real recordings left out: none at {folder} (set TANADA_SAMPLES)"
-    if os.environ.get("CI", "").lower() == "true":
+    if IN_CI:
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
 

@@ -96,7 +96,7 @@ ORDERED = HANDED_IN.flatmap(
 
 
 # An example takes seconds: a failure is reported as found, shrinking it would take minutes.
-@settings(max_examples=6, deadline=None, phases=(Phase.explicit, Phase.generate))
+@settings(max_examples=6, phases=(Phase.explicit, Phase.generate))
 @given(ORDERED, st.integers(1, 5))
 def test_all_are_decided_and_order_and_batches_do_not_matter(originals, validator, ordered, batch):
     handed_in, order = ordered

@@ -246,7 +246,7 @@ def covered(demand: str, held: tuple[str, ...]) -> bool:
 
 
 @given(documents(), REQUESTS, USAGES)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_a_decision_is_total_and_permits_only_without_rules(
     terms: Terms, request: Request, usage: Usage
 ) -> None:
@@ -256,7 +256,7 @@ def test_a_decision_is_total_and_permits_only_without_rules(
 
 
 @given(SEVERAL, REQUESTS, USAGES)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_the_intersection_is_never_looser(
     several: list[Terms], request: Request, usage: Usage
 ) -> None:
@@ -274,28 +274,28 @@ def test_the_intersection_is_never_looser(
 
 
 @given(SEVERAL)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_the_intersection_is_commutative(several: list[Terms]) -> None:
     results = {joined(list(order)) for order in permutations(several)}
     assert len(results) == 1
 
 
 @given(documents(), documents(), documents())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_the_intersection_is_associative(a: Terms, b: Terms, c: Terms) -> None:
     left, right = joined([a, b]), joined([b, c])
     assert (left and joined([left, c])) == (right and joined([a, right])) == joined([a, b, c])
 
 
 @given(documents())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_the_intersection_is_idempotent(terms: Terms) -> None:
     both = joined([terms])
     assert both is None or (both == terms == joined([terms, terms]))
 
 
 @given(documents())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_terms_survive_being_stored(terms: Terms) -> None:
     assert Terms.model_validate_json(terms.model_dump_json()) == terms
 

@@ -50,7 +50,7 @@ TERMS = Terms.own_use("kitchen")
 
 
 @given(STEPS)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_reservations_and_settlements_add_up_to_distinct_bytes_sent(
     steps: list[tuple[int, int, int]],
 ) -> None:

@@ -84,7 +84,7 @@ def _measured(recording: dict[str, dict[str, pa.RecordBatch]], cuts: list[int]) 
     return metrics.finish({"/quiet": 3})
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 1 << 32), st.lists(st.integers(0, 36), max_size=12))
 def test_any_batching_gives_the_same_metrics(seed: int, cuts: list[int]) -> None:
     rng = np.random.default_rng(seed)

@@ -134,6 +134,5 @@ TestReceiving = Receiving.TestCase
 TestReceiving.settings = settings(
     max_examples=15,
     stateful_step_count=15,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )

@@ -73,9 +73,7 @@ def walk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
     st.sampled_from([0, 1, 6]),
     st.integers(1, 12),
 )
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_random_messages_decode_to_what_was_written(
     schema: tuple[Types, str], seed: int, mixed: str, most: int, rows: int
 ) -> None:
@@ -97,9 +95,7 @@ def test_random_messages_decode_to_what_was_written(
 
 
 @given(schemas(), st.integers(0, 2**32), st.sampled_from(["constant", "varying"]), st.data())
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_damaged_messages_give_an_error_or_what_the_bytes_say(
     schema: tuple[Types, str], seed: int, shape: str, data: st.DataObject
 ) -> None:

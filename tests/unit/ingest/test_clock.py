@@ -63,7 +63,7 @@ def run(clock, parts):
     ]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(MESSAGE, min_size=1, max_size=12), st.lists(st.integers(0, 40), max_size=4))
 def test_clock_and_order_are_as_defined_after_at_most_two_passes(messages, cuts):
     first = StreamClock()

@@ -24,7 +24,7 @@ def test_a_copy_has_the_bytes_and_the_digest_of_its_source(tmp_path, size):
     assert (tmp_path / "b").read_bytes() == content
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     chunks=st.lists(
         st.one_of(st.integers(0, 200_000), st.integers(BLOCK - 2, BLOCK + 2)), max_size=8
