@@ -43,6 +43,7 @@ READERS: Final = CONTRIBUTORS | {"steward", "auditor"}
 """Roles that may see what their organisation handed in."""
 RESOURCE_MAX: Final = 600
 _ATTRIBUTE: Final = "tanada_access"
+_T = TypeVar("_T")
 _Form = TypeVar("_Form", bound=BaseModel)
 _Endpoint = TypeVar("_Endpoint", bound="Callable[..., Any]")
 
@@ -139,6 +140,14 @@ class Visit:
             terms_version=grant[1] if grant else None,
             request_id=self.request_id,
         )
+
+    async def read(self, function: Callable[[Connection], _T]) -> _T:
+        """What `function` returns for an open connection, bound to the caller's organisation.
+
+        Raises:
+            CatalogBusyError: the database does not answer.
+        """
+        return await self.services.reads.call(self.organisation, function)
 
     async def permit(self, resource: str, **details: Any) -> None:
         """Record that this request is allowed; afterwards the route may answer.

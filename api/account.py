@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from sqlalchemy.exc import SQLAlchemyError
 
 from connectors.stores.catalog import ledger
-from connectors.stores.catalog.database import writing
+from connectors.stores.catalog.database import Queue, writing
 from schemas.errors import CatalogBusyError, RetryError, TanadaError
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class Account:
 
     def _commit(self, group: Sequence[_Item]) -> None:
         try:
-            with writing(self._engine) as connection:
+            with writing(self._engine, queue=Queue.ACCOUNT) as connection:
                 plain = [item for item in group if item.entry is not None]
                 entries = [item.entry for item in plain if item.entry is not None]
                 recorded = ledger.record(connection, entries) if entries else []

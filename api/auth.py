@@ -68,7 +68,7 @@ class Authenticator:
     """Checks keys and sessions.
 
     Args:
-        reads: Short reads of the catalog.
+        reads: Short reads of the catalog, of keys and sessions too.
         account: Writer, for sessions.
         pepper: Secret under which keys and cookies are hashed.
         clock: Now, ns UTC.
@@ -113,7 +113,9 @@ class Authenticator:
         if found is not None and 0 <= now_ns - found[0] < REMEMBER_NS:
             return found[1]
         self._remembered.pop(digest, None)
-        caller = await self._reads.call(lambda connection: self._check(connection, key, now_ns))
+        caller = await self._reads.call(
+            None, lambda connection: self._check(connection, key, now_ns)
+        )
         self._remembered[digest] = (now_ns, caller)
         if len(self._remembered) > REMEMBERED_MAX:
             self._remembered.popitem(last=False)
@@ -139,7 +141,9 @@ class Authenticator:
             raise UnauthenticatedError(_KEY_NEEDED)
         digest = self._digest("session", cookie)
         now_ns = self._clock()
-        return await self._reads.call(lambda connection: _of_session(connection, digest, now_ns))
+        return await self._reads.call(
+            None, lambda connection: _of_session(connection, digest, now_ns)
+        )
 
     async def open_session(self, key: str, request_id: str) -> NewSession:
         """Open a browser session for a key, record it, and forget expired ones.

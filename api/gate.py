@@ -228,7 +228,7 @@ async def find_dataset(visit: Visit, dataset: str, resource: str) -> DatasetReco
     Raises:
         NotFoundError: none such; recorded.
     """
-    found = await visit.services.reads.call(
+    found = await visit.read(
         lambda connection: catalog.datasets_of(connection, visit.organisation, dataset)
     )
     if found and knows(visit, found[0]):
@@ -250,7 +250,7 @@ async def find_release(
     release = record.latest
     if version != "latest":
         number = int(version) if _NUMBER.fullmatch(version) else 0
-        release = await visit.services.reads.call(
+        release = await visit.read(
             lambda connection: catalog.release_of(connection, dataset, number)
         )
     if release is None:

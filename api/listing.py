@@ -122,7 +122,7 @@ class Listing:
 
 
 async def _visible(visit: Visit) -> list[Listed]:
-    records = await visit.services.reads.call(
+    records = await visit.read(
         lambda connection: catalog.datasets_of(connection, visit.organisation)
     )
     found = []

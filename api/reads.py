@@ -1,4 +1,4 @@
-"""Short reads of the catalog from `async` code.
+"""Short reads of the catalog from `async` code, each bound to the organisation that asks.
 
 A local SQLite read takes well under a millisecond: it runs on the event loop, because the hop to a
 thread would cost several times more. A database behind a network is read from threads.
@@ -30,16 +30,21 @@ class Reads:
         self._engine = engine
         self._local = engine.url.get_backend_name() == "sqlite"
 
-    async def call(self, function: Callable[[Connection], _T]) -> _T:
+    async def call(self, organisation: str | None, function: Callable[[Connection], _T]) -> _T:
         """What `function` returns for an open connection.
+
+        Args:
+            organisation: Whose rows it may see (on PostgreSQL, whatever it asks for); None for
+                the look-up of who is calling, whose connections may read nothing else.
+            function: Reads.
 
         Raises:
             CatalogBusyError: the database does not answer.
         """
         if self._local:
-            return self._read(function)
-        return await asyncio.to_thread(self._read, function)
+            return self._read(organisation, function)
+        return await asyncio.to_thread(self._read, organisation, function)
 
-    def _read(self, function: Callable[[Connection], _T]) -> _T:
-        with reading(self._engine) as connection:
+    def _read(self, organisation: str | None, function: Callable[[Connection], _T]) -> _T:
+        with reading(self._engine, organisation) as connection:
             return function(connection)

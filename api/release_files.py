@@ -34,7 +34,7 @@ async def find_file(visit: Visit, opened: Opened, path: str) -> FileRecord:
         NotFoundError: the release has no such file; recorded.
     """
     release = opened.release
-    file = await visit.services.reads.call(
+    file = await visit.read(
         lambda connection: catalog.file_of(connection, release.dataset_id, release.version, path)
     )
     if file is None:

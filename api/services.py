@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from anyio import to_thread
-from sqlalchemy import event
 
 from api.account import Account
 from api.auth import Authenticator
 from api.listing import Listing
 from api.reads import Reads
-from connectors.stores.catalog.database import connect
+from connectors.stores.catalog.database import Role, connect
 from connectors.stores.receive import Receiver
 from connectors.stores.root import Root
 
@@ -36,7 +35,8 @@ class Services:
     Attributes:
         settings: Settings of the server.
         root: Where bytes lie.
-        engine: The catalog database.
+        engine: The catalog database, one organisation at a time.
+        gate_engine: The same, to look up who is calling.
         account_engine: The same, for the account's thread alone.
         clock: Now, ns UTC.
         reads: Short reads of the catalog.
@@ -49,6 +49,7 @@ class Services:
     settings: Settings
     root: Root
     engine: Engine
+    gate_engine: Engine
     account_engine: Engine
     clock: Callable[[], int]
     reads: Reads
@@ -76,6 +77,7 @@ class Services:
         """Write what waits, and give everything back."""
         self.account.close()
         self.account_engine.dispose()
+        self.gate_engine.dispose()
         self.engine.dispose()
 
 
@@ -88,27 +90,21 @@ def open_services(settings: Settings, clock: Callable[[], int]) -> Services:
     """
     root = Root.open(settings.root)
     url = settings.database_url or root.database_url
-    engine = connect(url)
-    account_engine = connect(url)
-    if account_engine.url.get_backend_name() == "sqlite":
-        event.listen(account_engine, "connect", _wait_briefly)
+    engine = connect(url, role=Role.API)
+    gate_engine = connect(url, role=Role.GATE)
+    account_engine = connect(url, role=Role.ACCOUNT, wait_ms=ACCOUNT_WAIT_MS)
     reads = Reads(engine)
     account = Account(account_engine)
     return Services(
         settings=settings,
         root=root,
         engine=engine,
+        gate_engine=gate_engine,
         account_engine=account_engine,
         clock=clock,
         reads=reads,
         account=account,
-        authenticator=Authenticator(reads, account, root.pepper(), clock),
+        authenticator=Authenticator(Reads(gate_engine), account, root.pepper(), clock),
         listing=Listing(),
         receiver=Receiver(root, engine, clock),
     )
-
-
-def _wait_briefly(connection: object, _record: object) -> None:
-    cursor = connection.cursor()  # type: ignore[attr-defined]
-    cursor.execute(f"PRAGMA busy_timeout={ACCOUNT_WAIT_MS}")
-    cursor.close()

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
+    from tests.servers.catalogs import Catalogs
+
+pytest_plugins = ["tests.servers.catalogs"]
 REPOSITORY = Path(__file__).parents[1]
 IN_CI = os.environ.get("CI", "").lower() == "true"
 
@@ -64,11 +67,12 @@ def samples() -> Path:
 
 
 @pytest.fixture
-def platform(tmp_path: Path, clock: Clock) -> Iterator[Platform]:
+def platform(tmp_path: Path, clock: Clock, catalogs: Catalogs) -> Iterator[Platform]:
     """A new platform: operator `acme`, robot `default`, agreement `acme-own-use`."""
     root = tmp_path / "lake"
-    initialise(root, "Acme", clock)
-    with Platform.open(Settings(root=str(root)), clock) as opened:
+    url = catalogs.new(root)
+    initialise(root, "Acme", clock, database_url=url)
+    with Platform.open(Settings(root=str(root), database_url=url), clock) as opened:
         yield opened
 
 

@@ -71,9 +71,7 @@ async def show_dataset(visit: Visiting, dataset: Annotated[str, Path(max_length=
     record = await gate.find_dataset(visit, dataset, f"datasets/{dataset}")
     judgement = await admit(visit, record, None)
     document = dataset_document(visit, record, judgement)
-    releases = await visit.services.reads.call(
-        lambda connection: catalog.releases_of(connection, dataset)
-    )
+    releases = await visit.read(lambda connection: catalog.releases_of(connection, dataset))
     stated = query.purpose if query.purpose in PURPOSES else None
     chosen = stated or (document["purposes"][0] if document["purposes"] else None)
     shown: dict[str, Any] = {}
@@ -98,10 +96,10 @@ async def _contents(visit: Visit, dataset: str, purpose: str) -> dict[str, Any]:
         for name in ("schema.json", "statistics.json", "plot.json")
     }
     release = opened.release
-    count, size = await visit.services.reads.call(
+    count, size = await visit.read(
         lambda connection: catalog.file_totals(connection, dataset, release.version)
     )
-    preview = await visit.services.reads.call(
+    preview = await visit.read(
         lambda connection: catalog.file_of(connection, dataset, release.version, "preview.jpg")
     )
     await gate.permit(visit, opened)
@@ -119,7 +117,7 @@ async def _contents(visit: Visit, dataset: str, purpose: str) -> dict[str, Any]:
 
 async def _optional(visit: Visit, opened: Opened, name: str) -> dict[str, Any] | None:
     release = opened.release
-    known = await visit.services.reads.call(
+    known = await visit.read(
         lambda connection: catalog.file_of(connection, release.dataset_id, release.version, name)
     )
     if known is None:
@@ -162,7 +160,7 @@ async def show_partner(visit: Visiting) -> Response:
         items = [recording_item(row) | {"releases": held.get(row["id"], [])} for row in found.items]
         return items, found.next_cursor
 
-    items, next_cursor = await visit.services.reads.call(read)
+    items, next_cursor = await visit.read(read)
     fetched = await uses(visit)
     await visit.permit(f"organisations/{visit.organisation}/recordings")
     return page(

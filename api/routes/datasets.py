@@ -143,9 +143,7 @@ async def list_releases(visit: Visiting, dataset: str) -> JsonResponse:
     """List all versions of a dataset, withdrawn ones included."""
     record = await find_dataset(visit, dataset, f"datasets/{dataset}")
     await admit(visit, record, None)
-    releases = await visit.services.reads.call(
-        lambda connection: catalog.releases_of(connection, dataset)
-    )
+    releases = await visit.read(lambda connection: catalog.releases_of(connection, dataset))
     return JsonResponse({"items": [release_item(release) for release in releases]})
 
 

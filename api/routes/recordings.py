@@ -103,7 +103,7 @@ async def put_file(visit: Visiting, request: Request, recording: str, name: str)
     """Send one file of an announced recording; what differs from the manifest is dropped."""
     name = unicodedata.normalize("NFC", name)
     resource = f"recordings/{recording}/files/{name}"
-    declared = await visit.services.reads.call(
+    declared = await visit.read(
         lambda connection: catalog.upload_of(connection, visit.organisation, recording, name)
     )
     if declared is None:
@@ -141,7 +141,7 @@ async def complete_recording(visit: Visiting, recording: RecordingId) -> JsonRes
 async def list_recordings(visit: Visiting) -> JsonResponse:
     """List the recordings of the caller's organisation, newest first."""
     query = visit.asked(RecordingsQuery)
-    page = await visit.services.reads.call(
+    page = await visit.read(
         lambda connection: recordings.listing(
             connection,
             organisation=visit.organisation,
@@ -179,7 +179,7 @@ async def show_recording(visit: Visiting, recording: RecordingId) -> JsonRespons
             "releases": catalog.releases_holding(connection, [recording]).get(recording, []),
         }
 
-    document = await visit.services.reads.call(read)
+    document = await visit.read(read)
     await visit.permit(f"recordings/{recording}")
     return JsonResponse(document)
 
@@ -206,7 +206,7 @@ async def uses(visit: Visit, recording: str | None = None) -> list[dict[str, Any
         held = catalog.held_by_releases(connection, visit.organisation, recording)
         return catalog.uses_of(connection, visit.organisation, recording), held
 
-    rows, held = await visit.services.reads.call(read)
+    rows, held = await visit.read(read)
     pseudonym = visit.services.authenticator.pseudonym
     shown = ("dataset", "version", "path", "bytes", "first_ns", "last_ns")
     return [
@@ -234,7 +234,7 @@ def _concerns(use: Mapping[str, Any], held: set[tuple[str, int, str]]) -> bool:
 
 async def _own(visit: Visit, recording: str) -> dict[str, Any]:
     try:
-        return await visit.services.reads.call(
+        return await visit.read(
             lambda connection: recordings.get(connection, recording, visit.organisation)
         )
     except NotFoundError as error:

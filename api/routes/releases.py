@@ -48,7 +48,7 @@ async def show_release(visit: Visiting, dataset: DatasetId, version: Version) ->
 async def release_document(visit: Visit, opened: Opened) -> dict[str, Any]:
     """One release with its terms as they apply to the caller."""
     release = opened.release
-    count, size = await visit.services.reads.call(
+    count, size = await visit.read(
         lambda connection: catalog.file_totals(connection, release.dataset_id, release.version)
     )
     shown = gate.shown_terms(visit, opened.judgement)
@@ -132,7 +132,7 @@ async def list_files(visit: Visiting, dataset: DatasetId, version: Version) -> J
     position = decode_cursor(listing, query.cursor, str)
     after = position[0] if position else None
     release = opened.release
-    found = await visit.services.reads.call(
+    found = await visit.read(
         lambda connection: catalog.files_of(
             connection, release.dataset_id, release.version, after, query.limit + 1
         )

@@ -112,8 +112,8 @@ class Receiver:
         entries = checked(files)
         data = [entry for entry in entries if not entry.sidecar]
         key = recording_id(organisation, [(entry.size, entry.sha256) for entry in data])
-        with writing(self._engine) as connection:
-            parties.require_organisation(connection, organisation, lock=True)
+        with writing(self._engine, organisation) as connection:
+            parties.require_organisation(connection, organisation)
             known = _existing(connection, key, robot, agreement)
             if known is not None and known["state"] != "receiving":
                 return Received(key, known["state"], duplicate=True, missing=[])
@@ -144,7 +144,7 @@ class Receiver:
             ConflictError: the recording is complete already.
             NotFoundError: no such recording of that organisation, or no such file in it.
         """
-        with reading(self._engine) as connection:
+        with reading(self._engine, organisation) as connection:
             row = recordings.get(connection, recording, organisation)
             file = next(
                 (f for f in recordings.files_of(connection, recording) if f["name"] == name), None
@@ -164,7 +164,7 @@ class Receiver:
         make_folder(folder)
 
         def stored(landed: Landed) -> None:
-            with writing(self._engine) as connection:
+            with writing(self._engine, organisation) as connection:
                 _mark(connection, recording, file["original_sha256"] or file["sha256"], landed)
 
         # Of a sidecar stored without a person's name, the size as sent is not kept.
@@ -229,7 +229,7 @@ class Receiver:
                 link_durable(staging / str(index), folder / part.sha256)
             for part in beside:
                 link_durable(staging / part.sha256, folder / part.sha256)
-            with writing(self._engine) as connection:
+            with writing(self._engine, organisation) as connection:
                 for part in (*landed, *beside):
                     _mark(connection, begun.recording_id, part.original_sha256 or part.sha256, part)
             state, registered = self._complete(begun.recording_id, organisation)
@@ -246,8 +246,8 @@ class Receiver:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _complete(self, recording: str, organisation: str) -> tuple[str, bool]:
-        with writing(self._engine) as connection:
-            parties.require_organisation(connection, organisation, lock=True)
+        with writing(self._engine, organisation) as connection:
+            parties.require_organisation(connection, organisation)
             row = recordings.get(connection, recording, organisation)
             if row["state"] != "receiving":
                 return str(row["state"]), False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,6 +24,9 @@ from connectors.stores.catalog.ledger import (
 from connectors.stores.catalog.metering import length, merged, missing, without
 from connectors.stores.catalog.models import AuditRow, Delivery
 from schemas.licences import Action, Purpose, Request, Terms
+
+if TYPE_CHECKING:
+    from tests.servers.catalogs import Catalogs
 
 RANGES = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), max_size=12)
 
@@ -52,11 +56,11 @@ TERMS = Terms.own_use("kitchen")
 @given(STEPS)
 @settings(max_examples=30)
 def test_reservations_and_settlements_add_up_to_distinct_bytes_sent(
-    steps: list[tuple[int, int, int]],
+    session_catalogs: Catalogs, steps: list[tuple[int, int, int]]
 ) -> None:
     """Each step reserves a range; all are open at once, then each is cut at a random point."""
     with tempfile.TemporaryDirectory() as folder:
-        engine = connect(f"sqlite:///{Path(folder)}/catalog.db")
+        engine = connect(session_catalogs.new(Path(folder)))
         migrate(engine)
         request = Request("m", "kitchen", Purpose.RESEARCH, Action.SIGN, "JP", None, 5)
         reserved: set[int] = set()

@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -16,6 +17,7 @@ from connectors.stores.receive import FileEntry, Receiver
 from pipelines.cli.platform import Platform
 from schemas.errors import ConflictError
 from schemas.ids import recording_id
+from tests.servers.catalogs import Catalogs
 
 CONTENTS = [bytes([n]) * (n + 1) for n in range(5)]
 groups = st.lists(st.sampled_from(CONTENTS), min_size=1, max_size=3)
@@ -24,13 +26,16 @@ groups = st.lists(st.sampled_from(CONTENTS), min_size=1, max_size=3)
 class Receiving(RuleBasedStateMachine):
     """The model: complete recordings as sorted tuples of contents, and announced ones."""
 
+    catalogs: Catalogs
+
     @initialize()
     def make(self):
         self.folder = TemporaryDirectory()
         self.now_ns = 10**18
         root = Path(self.folder.name) / "lake"
-        initialise(root, "Acme", self.clock)
-        self.platform = Platform.open(Settings(root=str(root)), self.clock)
+        url = self.catalogs.new(root)
+        initialise(root, "Acme", self.clock, database_url=url)
+        self.platform = Platform.open(Settings(root=str(root), database_url=url), self.clock)
         self.receiver = Receiver(self.platform.root, self.platform.engine, self.clock)
         self.complete: set[tuple[bytes, ...]] = set()
         self.announced: dict[tuple[bytes, ...], set[bytes]] = {}
@@ -126,11 +131,16 @@ class Receiving(RuleBasedStateMachine):
             assert kept == set(group)
 
 
+@pytest.fixture(scope="class")
+def kind_of_catalog(session_catalogs):
+    Receiving.catalogs = session_catalogs
+
+
 def key_of(group):
     return recording_id("acme", [(len(c), hashlib.sha256(c).hexdigest()) for c in group])
 
 
-TestReceiving = Receiving.TestCase
+TestReceiving = pytest.mark.usefixtures("kind_of_catalog")(Receiving.TestCase)
 TestReceiving.settings = settings(
     max_examples=15,
     stateful_step_count=15,

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import insert, text
+from sqlalchemy import insert
 
 from connectors.stores.catalog import chain
 from connectors.stores.catalog.chain import head, verify_chain, verify_head
@@ -26,6 +26,7 @@ from connectors.stores.catalog.metering import (
     usage,
 )
 from connectors.stores.catalog.models import AuditRow, DecisionRow
+from connectors.stores.catalog.postgresql import Queue, take
 from schemas.licences import MOVES_DATA, Amount, Decision, Request, Terms, Usage, decide
 
 if TYPE_CHECKING:
@@ -53,8 +54,6 @@ PERMIT: Final = "permit"
 DENY: Final = "deny"
 SETTLED: Final = "settled"
 NOTHING: Final = Amount()
-# One chain has one end: PostgreSQL writers queue on this lock; SQLite has one writer anyway.
-_CHAIN_LOCK: Final = 0x7461_6E61_6461
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,9 +195,11 @@ def _entry(ask: Ask, request: Request, decision: Decision) -> Entry:
 
 
 def lock(connection: Connection) -> None:
-    """Wait until no other transaction can append to the audit log; held until the commit."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _CHAIN_LOCK})
+    """Wait until no other transaction can append to the audit log; held until the commit.
+
+    One chain has one end: on PostgreSQL its writers queue, SQLite has one writer anyway.
+    """
+    take(connection, Queue.ACCOUNT)
 
 
 def record(connection: Connection, entries: Sequence[Entry]) -> list[Recorded]:
@@ -248,7 +249,7 @@ def _decision_fields(entry: Entry, decision: Decision) -> dict[str, Any]:
         "member_id": entry.actor,
         "organisation_id": entry.organisation,
         "action": entry.action,
-        "resource": entry.resource,
+        "resource": _storable(entry.resource),
         "purpose": entry.purpose,
         "grant_id": entry.grant,
         "terms_version": entry.terms_version,
@@ -256,6 +257,11 @@ def _decision_fields(entry: Entry, decision: Decision) -> dict[str, Any]:
         "rules": list(decision.rules),
         "obligations": list(decision.obligations),
     }
+
+
+def _storable(resource: str) -> str:
+    # PostgreSQL has no NUL in texts; an address may have, and what it asks for is recorded still.
+    return resource.replace("\0", "\ufffd")
 
 
 def _audit_fields(entry: Entry, seq: int, decision_id: str | None) -> dict[str, Any]:
@@ -268,7 +274,7 @@ def _audit_fields(entry: Entry, seq: int, decision_id: str | None) -> dict[str, 
         "actor": entry.actor,
         "organisation_id": entry.organisation,
         "action": entry.action,
-        "resource": entry.resource,
+        "resource": _storable(entry.resource),
         "decision_id": decision_id,
         "outcome": outcome,
         "amount": entry.amount.bytes,

@@ -32,6 +32,9 @@ NAMING = {
 Ns = BigInteger
 # SQLite counts only INTEGER primary keys up by itself; PostgreSQL needs the wide type.
 Sequence = BigInteger().with_variant(Integer, "sqlite")
+# 0001 made it too short for `accepted_with_warnings`. 0003 widened it where lengths hold; SQLite
+# ignores them, and could change them only by making the table anew.
+RecordingState = String(40).with_variant(String(20), "sqlite")
 
 
 class Base(DeclarativeBase):
@@ -145,7 +148,7 @@ class Recording(Base):
     name: Mapped[str] = mapped_column(String(1000))
     """Path or name it was handed in under; metadata only."""
     start_time_ns: Mapped[int | None] = mapped_column(Ns)
-    state: Mapped[str] = mapped_column(String(20), index=True)
+    state: Mapped[str] = mapped_column(RecordingState, index=True)
     """receiving, received, leased, planned, accepted, accepted_with_warnings, quarantined,
     withdrawn or failed."""
     reasons: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)

@@ -102,19 +102,14 @@ def operator_id(connection: Connection) -> str | None:
     ).scalar_one_or_none()
 
 
-def require_organisation(connection: Connection, organisation: str, *, lock: bool = False) -> None:
+def require_organisation(connection: Connection, organisation: str) -> None:
     """Check that an organisation exists and is active.
-
-    Args:
-        connection: Open transaction.
-        organisation: Its id.
-        lock: Hold its row until the end of the transaction (PostgreSQL; SQLite holds all).
 
     Raises:
         NotFoundError: unknown, or revoked.
     """
     query = select(Organisation.state).where(Organisation.id == organisation)
-    state = connection.execute(query.with_for_update() if lock else query).scalar_one_or_none()
+    state = connection.execute(query).scalar_one_or_none()
     if state != "active":
         raise NotFoundError(
             "no such active organisation",
@@ -260,7 +255,7 @@ def add_agreement(
         ConflictError: the id belongs to another organisation, or was revoked.
         NotFoundError: no such active organisation.
     """
-    require_organisation(connection, organisation, lock=True)
+    require_organisation(connection, organisation)
     key = checked_name(agreement, "agreement") if agreement else f"a-{secrets.token_hex(6)}"
     newest = (
         connection.execute(

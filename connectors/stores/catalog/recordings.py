@@ -169,7 +169,6 @@ def lease(
                 .where(waiting, Recording.organisation_id == oldest)
                 .order_by(*order)
                 .limit(limit)
-                .with_for_update(skip_locked=True)
             ).scalars()
         )
         for part in _parts(ids):

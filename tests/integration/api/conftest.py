@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from sqlalchemy import Engine
 
+    from tests.servers.catalogs import Catalogs
+
 DAY_NS = 86_400_000_000_000
 DATASET = "kitchen-pick"
 
@@ -232,13 +234,14 @@ REASON = {
 }
 
 
-def build(folder: Path) -> World:
+def build(folder: Path, catalogs: Catalogs) -> World:
     """A platform with an operator, a partner, its rival, a model team and a stranger."""
     clock = Clock()
     root = Root.create(folder / "lake", clock)
-    engine = database.connect(root.database_url)
+    url = catalogs.new(root.path)
+    engine = database.connect(url)
     database.migrate(engine)
-    world = World(root, Settings(root=str(root.path)), clock, engine)
+    world = World(root, Settings(root=str(root.path), database_url=url), clock, engine)
     world.files = _files()
     _parties(world)
     with database.writing(engine) as connection:
@@ -298,29 +301,52 @@ def _parties(world: World) -> None:
 
 
 @pytest.fixture(scope="session")
-def pattern(tmp_path_factory: pytest.TempPathFactory) -> World:
+def pattern(tmp_path_factory: pytest.TempPathFactory, session_catalogs: Catalogs) -> World:
     """The platform that every test gets a copy of."""
-    built = build(tmp_path_factory.mktemp("pattern"))
+    built = build(tmp_path_factory.mktemp("pattern"), session_catalogs)
     built.engine.dispose()
     return built
 
 
 @pytest.fixture
-def world(pattern: World, tmp_path: Path) -> Iterator[World]:
-    shutil.copytree(pattern.root.path, tmp_path / "lake")
+def world(pattern: World, tmp_path: Path, catalogs: Catalogs) -> Iterator[World]:
+    skipped = shutil.ignore_patterns("catalog.db*")
+    shutil.copytree(pattern.root.path, tmp_path / "lake", ignore=skipped)
     root = Root.open(tmp_path / "lake")
+    url = catalogs.copy(pattern.settings.database_url or "", root.path)
     copied = replace(
         pattern,
         root=root,
-        settings=Settings(root=str(root.path)),
+        settings=Settings(root=str(root.path), database_url=url),
         clock=Clock(pattern.clock.now_ns),
-        engine=database.connect(root.database_url),
+        engine=database.connect(url),
         grants=dict(pattern.grants),
         files=dict(pattern.files),
         recordings=dict(pattern.recordings),
     )
     yield copied
     copied.engine.dispose()
+
+
+@pytest.fixture
+def locked_account(world: World) -> Any:
+    """Holds the audit log inside the block, as another process that hangs might."""
+
+    sqlite = world.engine.dialect.name == "sqlite"
+
+    @contextmanager
+    def lock() -> Iterator[None]:
+        holder = world.engine.raw_connection()
+        holder.cursor().execute(
+            "BEGIN EXCLUSIVE" if sqlite else "LOCK TABLE audit IN ACCESS EXCLUSIVE MODE"
+        )
+        try:
+            yield
+        finally:
+            holder.rollback()
+            holder.close()
+
+    return lock
 
 
 @pytest.fixture

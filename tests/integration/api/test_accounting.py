@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import sqlite3
 import time
 from typing import Any
 
@@ -131,16 +130,16 @@ def test_each_answer_has_its_rows(app: Any, world: Any, each: Any) -> None:
         assert ledger.verify_chain(connection) is None
 
 
-def test_a_locked_account_lets_nothing_out(app: Any, world: Any, each: Any, call: Any) -> None:
+def test_a_locked_account_lets_nothing_out(
+    app: Any, world: Any, each: Any, call: Any, locked_account: Any
+) -> None:
     found = requests(world)
     call("partner", "POST", "/v1/recordings", json=manifest())
     routes = sorted(data_routes(app) - {NOWHERE})
     put = next(route for route in routes if route[0] == "PUT")
     recording = call("partner", "POST", "/v1/recordings", json=manifest()).json()["recording_id"]
     before = len(world.rows(select(AuditRow.seq)))
-    holder = sqlite3.connect(world.root.path / "catalog.db", isolation_level=None)
-    holder.execute("BEGIN EXCLUSIVE")
-    try:
+    with locked_account():
         for route in routes:
             started = time.monotonic()
             if route == put:
@@ -154,9 +153,6 @@ def test_a_locked_account_lets_nothing_out(app: Any, world: Any, each: Any, call
             secret = found[route][3]
             assert not secret or secret not in answer.content, route
             assert route[0] == "HEAD" or b"nothing was lost" in answer.content
-    finally:
-        holder.execute("ROLLBACK")
-        holder.close()
     assert len(world.rows(select(AuditRow.seq))) == before
     assert each(routes[0]).status_code == 200
 

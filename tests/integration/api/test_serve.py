@@ -33,7 +33,9 @@ def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
 
 
 def test_the_command_serves_and_stops(world: Any) -> None:
-    process = start("--port", "0", "--root", str(world.root.path))
+    process = start(
+        "--port", "0", "--root", str(world.root.path), "--database-url", world.settings.database_url
+    )
     assert process.stderr is not None
     try:
         lines = []
@@ -62,7 +64,9 @@ def test_an_upload_takes_no_memory(world: Any) -> None:
         digest.update(block)
     entry = {"name": "big.mcap", "size": size, "sha256": digest.hexdigest()}
     form = {"robot": "arm-1", "agreement": "a-tsukuba-kitchen", "files": [entry]}
-    process = start("--port", "0", "--root", str(world.root.path))
+    process = start(
+        "--port", "0", "--root", str(world.root.path), "--database-url", world.settings.database_url
+    )
     assert process.stderr is not None
     try:
         url = next(found[1] for line in process.stderr if (found := RUNNING.search(line)))
@@ -107,6 +111,7 @@ def test_the_application_for_another_server(world: Any) -> None:
             "PATH": os.defpath,
             "PYTHONPATH": os.pathsep.join(sys.path),
             "TANADA_ROOT": str(world.root.path),
+            "TANADA_DATABASE_URL": world.settings.database_url,
         },
     )
     assert int(found.stdout) > 20

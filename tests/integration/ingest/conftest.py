@@ -23,6 +23,8 @@ from schemas.tables import TABLES
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tests.servers.catalogs import Catalogs
+
 REPOSITORY = Path(__file__).parents[3]
 # What differs between two runs over the same recordings, and says so.
 PER_RUN = frozenset({"check_run", "checked_ns", "received_ns"})
@@ -83,7 +85,7 @@ def content() -> Callable[[Platform], dict[str, dict[str, str]]]:
 
 
 class Driver(Protocol):
-    def __call__(self, root: Path, *arguments: str | Path) -> subprocess.Popen[str]: ...
+    def __call__(self, platform: Platform, *arguments: str | Path) -> subprocess.Popen[str]: ...
 
 
 @pytest.fixture
@@ -91,10 +93,12 @@ def driver() -> Iterator[Driver]:
     """Starts `driver.py` in a session of its own; what is left of it is killed afterwards."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(root: Path, *arguments: str | Path) -> subprocess.Popen[str]:
+    def start(platform: Platform, *arguments: str | Path) -> subprocess.Popen[str]:
         script = str(Path(__file__).with_name("driver.py"))
+        root, url = str(platform.root.path), platform.settings.database_url
+        assert url is not None
         process = subprocess.Popen(
-            [sys.executable, script, str(root), *map(str, arguments)],
+            [sys.executable, script, root, url, *map(str, arguments)],
             stdout=subprocess.PIPE,
             text=True,
             cwd=REPOSITORY,
@@ -114,14 +118,15 @@ def driver() -> Iterator[Driver]:
 
 
 @pytest.fixture
-def second_platform(tmp_path: Path) -> Callable[[], object]:
+def second_platform(tmp_path: Path, catalogs: Catalogs) -> Callable[[], object]:
     """A platform beside the first one, for uninterrupted runs of the same recordings."""
 
     @contextmanager
     def opened(name: str = "reference") -> Iterator[Platform]:
         root = tmp_path / name
-        initialise(root, "Acme", time.time_ns)
-        with Platform.open(Settings(root=str(root), workers=2)) as platform:
+        url = catalogs.new(root)
+        initialise(root, "Acme", time.time_ns, database_url=url)
+        with Platform.open(Settings(root=str(root), database_url=url, workers=2)) as platform:
             yield platform
 
     return opened

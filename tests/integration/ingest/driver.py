@@ -1,4 +1,7 @@
-"""Run by tests as a process of its own: `driver.py ROOT ingest|worker [PATH…]`; prints steps."""
+"""Run by tests as a process of its own: `driver.py ROOT URL MODE [PATH…]`; prints its steps.
+
+MODE is `ingest` or `worker`, URL that of the catalog.
+"""
 
 import json
 import sys
@@ -11,13 +14,13 @@ from pipelines.worker import work
 
 
 def main() -> None:
-    root, mode, *paths = sys.argv[1:]
+    root, url, mode, *paths = sys.argv[1:]
 
     def trace(step: str) -> None:
         sys.stdout.write(f"step {step}\n")
         sys.stdout.flush()
 
-    with Platform.open(Settings(root=root, workers=2)) as platform:
+    with Platform.open(Settings(root=root, database_url=url, workers=2)) as platform:
         if mode == "worker":
             work(platform, once=True, trace=trace)
             return

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
+    from tests.servers.catalogs import Catalogs
+
 PERMIT = Decision(permit=True, rules=(), obligations=())
 
 
@@ -27,8 +29,8 @@ def entry(number: int) -> ledger.Entry:
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    made = database.connect(f"sqlite:///{tmp_path / 'c.db'}")
+def engine(tmp_path: Path, catalogs: Catalogs) -> Iterator[Engine]:
+    made = database.connect(catalogs.new(tmp_path))
     database.migrate(made)
     yield made
     made.dispose()
@@ -90,6 +92,7 @@ def test_a_job_that_fails_is_undone_alone(engine: Engine, account: Account) -> N
     assert [row.id for row in rows(engine, select(Organisation))] == ["good"]
 
 
+@pytest.mark.sqlite("its file lock; test_accounting locks the log on both")
 def test_what_cannot_be_written_is_told_and_the_next_one_works(
     engine: Engine, account: Account
 ) -> None:

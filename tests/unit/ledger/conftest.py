@@ -1,4 +1,4 @@
-"""A migrated catalog in a file of its own, with one grant to charge."""
+"""A migrated catalog of its own, with one grant to charge."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
+    from tests.servers.catalogs import Catalogs
+
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    engine = connect(f"sqlite:///{tmp_path}/catalog.db")
+def engine(tmp_path: Path, catalogs: Catalogs) -> Iterator[Engine]:
+    engine = connect(catalogs.new(tmp_path))
     migrate(engine)
     with writing(engine) as connection:
         organisation = {"legal_name": "K", "country": "JP", "operator": False, "state": "active"}

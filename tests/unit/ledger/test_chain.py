@@ -25,14 +25,20 @@ def entry(number: int) -> Entry:
     return Entry(number, f"m{number}", "kitchen", "sign", f"tidy/1/{number}", YES)
 
 
+def triggers(engine: Engine, table: str) -> list[str]:
+    if engine.dialect.name == "sqlite":
+        return [f"{table}_no_update", f"{table}_no_delete"]
+    return [f"{table}_append_only ON {table}"]
+
+
 @pytest.fixture
 def log(engine: Engine) -> Engine:
     """Ten rows, with the triggers out of the way, as an attacker with the file would have them."""
     with writing(engine) as connection:
         record(connection, [entry(number) for number in range(1, 11)])
         for table in ("audit", "decisions"):
-            connection.execute(text(f"DROP TRIGGER {table}_no_update"))
-            connection.execute(text(f"DROP TRIGGER {table}_no_delete"))
+            for trigger in triggers(engine, table):
+                connection.execute(text(f"DROP TRIGGER {trigger}"))
         assert verify_chain(connection) is None
     return engine
 
@@ -70,7 +76,7 @@ TAMPERED = {
         [INSERT_BEFORE],
         1,
     ),
-    "decision changed": (["UPDATE decisions SET permit = 0 WHERE at_ns = 8"], 8),
+    "decision changed": (["UPDATE decisions SET permit = false WHERE at_ns = 8"], 8),
     "obligations changed": (["UPDATE decisions SET obligations = '[]' WHERE at_ns = 2"], 2),
     "decision deleted": (["DELETE FROM decisions WHERE at_ns = 9"], 9),
 }  # fmt: skip

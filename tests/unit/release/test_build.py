@@ -164,14 +164,16 @@ def test_another_recipe_is_another_version(platform, lake):
     assert len(frames_of(platform, version=2)) == 48
 
 
-def test_the_same_content_in_another_lake_has_the_same_digest(platform, lake, tmp_path):
+def test_the_same_content_in_another_lake_has_the_same_digest(platform, lake, tmp_path, catalogs):
     """No clock, no random id and no path of this machine goes into a release."""
     recipe = lake.recipe(features=lake.features(camera=lake.CAMERA))
     for number in range(2):
         lake.arm(start_ns=lake.START + number)
     first = build(platform, recipe)
-    initialise(tmp_path / "other", "Acme", platform.clock)
-    with Platform.open(Settings(root=str(tmp_path / "other")), platform.clock) as other:
+    root, url = tmp_path / "other", catalogs.new(tmp_path / "other")
+    initialise(root, "Acme", platform.clock, database_url=url)
+    settings = Settings(root=str(root), database_url=url)
+    with Platform.open(settings, platform.clock) as other:
         twin = type(lake)(other)
         for number in range(2):
             twin.arm(start_ns=lake.START + number)
@@ -365,7 +367,7 @@ def progress(step, done, total):
     if step == sys.argv[3] and done == 0:
         os.kill(os.getpid(), signal.SIGKILL)
 
-with Platform.open(Settings(root=sys.argv[1])) as opened:
+with Platform.open(Settings(root=sys.argv[1], database_url=sys.argv[4])) as opened:
     build(opened, parse_recipe(sys.argv[2].encode()), progress=progress)
 """
 
@@ -373,8 +375,8 @@ with Platform.open(Settings(root=sys.argv[1])) as opened:
 def building_process(platform, recipe, kill_at=""):
     """A build in a process of its own, which kills itself where it is told."""
     text = json.dumps(recipe.model_dump(mode="json"))
-    path = str(platform.root.path)
-    return subprocess.Popen([sys.executable, "-c", CHILD, path, text, kill_at])
+    path, url = str(platform.root.path), platform.settings.database_url
+    return subprocess.Popen([sys.executable, "-c", CHILD, path, text, kill_at, url])
 
 
 @pytest.mark.parametrize("step", ["statistics", "seal", "publish"])

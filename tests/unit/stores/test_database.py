@@ -1,4 +1,3 @@
-import asyncio
 import resource
 import sqlite3
 
@@ -8,20 +7,14 @@ from alembic.migration import MigrationContext
 from sqlalchemy import inspect, select, text
 from sqlalchemy.exc import IntegrityError
 
-from connectors.stores.catalog.database import (
-    connect,
-    connect_async,
-    migrate,
-    reading,
-    writing,
-)
+from connectors.stores.catalog.database import connect, migrate, reading, writing
 from connectors.stores.catalog.models import Base, Organisation
 from schemas.errors import CatalogBusyError, DamagedError, StoreUnavailableError, WrongUseError
 
 
 @pytest.fixture
-def engine(tmp_path):
-    made = connect(f"sqlite:///{tmp_path / 'catalog.db'}")
+def engine(tmp_path, catalogs):
+    made = connect(catalogs.new(tmp_path))
     yield made
     made.dispose()
 
@@ -32,6 +25,7 @@ def tables_of(engine):
 
 
 def test_the_migrated_schema_is_the_models_up_down_and_up_again(engine):
+    migrate(engine, "base")
     for _ in range(2):
         migrate(engine)
         assert tables_of(engine) == set(Base.metadata.tables)
@@ -45,6 +39,7 @@ def test_the_migrated_schema_is_the_models_up_down_and_up_again(engine):
     assert tables_of(engine) == set(Base.metadata.tables)
 
 
+@pytest.mark.sqlite("its settings; PostgreSQL's are in tests/integration/postgresql")
 def test_sqlite_is_durable_and_checks_references(engine):
     with reading(engine) as connection:
         values = {
@@ -59,6 +54,7 @@ def test_sqlite_is_durable_and_checks_references(engine):
     }
 
 
+@pytest.mark.sqlite("its file lock; PostgreSQL's are in tests/integration/postgresql")
 def test_a_held_lock_is_an_error_that_says_try_again(engine):
     migrate(engine)
     with reading(engine) as connection:
@@ -88,6 +84,7 @@ def test_a_write_that_fails_leaves_nothing(engine):
         assert connection.execute(select(Organisation.id)).all() == []
 
 
+@pytest.mark.sqlite("the test's process writes; a server's is in tests/integration/postgresql")
 def test_a_full_disk_is_said_and_leaves_the_catalog_as_it_was(engine):
     migrate(engine)
     rows = [
@@ -114,6 +111,7 @@ def test_a_full_disk_is_said_and_leaves_the_catalog_as_it_was(engine):
         assert len(connection.execute(select(Organisation.id)).all()) == 3000
 
 
+@pytest.mark.sqlite("its file; a server's is in tests/integration/postgresql")
 def test_a_file_that_is_no_database_is_damage(tmp_path):
     path = tmp_path / "catalog.db"
     path.write_bytes(b"this is no database, whatever its name says" * 100)
@@ -129,20 +127,6 @@ def test_only_known_kinds_of_database():
     with pytest.raises(WrongUseError, match="not a database URL") as caught:
         connect("secret password")
     assert "secret" not in str(caught.value)
-
-
-def test_async_readers_see_what_was_written(engine):
-    migrate(engine)
-    row = {"id": "a", "legal_name": "A", "country": "JP", "state": "active", "created_ns": 1}
-    with writing(engine) as connection:
-        connection.execute(Organisation.__table__.insert().values(operator=False, **row))
-
-    async def read():
-        async_engine = connect_async(str(engine.url))
-        async with async_engine.connect() as connection:
-            found = (await connection.execute(select(Organisation.id))).scalars().all()
-            mode = (await connection.exec_driver_sql("PRAGMA synchronous")).scalar()
-        await async_engine.dispose()
-        return found, mode
-
-    assert asyncio.run(read()) == (["a"], 2)
+    with pytest.raises(WrongUseError, match="not a database URL") as caught:
+        connect("postgresql://u@h:secret/d")
+    assert "secret" not in str(caught.value)

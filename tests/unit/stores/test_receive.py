@@ -351,8 +351,8 @@ from pathlib import Path
 from connectors.settings import Settings
 from connectors.stores.receive import Receiver
 from pipelines.cli.platform import Platform
-root, begin_ns, *paths = sys.argv[1:]
-with Platform.open(Settings(root=root)) as platform:
+root, url, begin_ns, *paths = sys.argv[1:]
+with Platform.open(Settings(root=root, database_url=url)) as platform:
     receiver = Receiver(platform.root, platform.engine, time.time_ns)
     print("ready", flush=True)
     while time.time_ns() < int(begin_ns):
@@ -364,8 +364,9 @@ with Platform.open(Settings(root=root)) as platform:
 
 
 def start(platform, paths, begin_ns=0):
+    where = [str(platform.root.path), platform.settings.database_url]
     return subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(platform.root.path), str(begin_ns), *map(str, paths)],
+        [sys.executable, "-c", CHILD, *where, str(begin_ns), *map(str, paths)],
         cwd=REPOSITORY,
         stdout=subprocess.PIPE,
         text=True,
