@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Protocol
 import pyarrow as pa
 import pytest
 
-from connectors.settings import Settings
 from connectors.stores.initialise import initialise
 from infra.demo.robot_log import STANDARD, LogSpec, write_log
 from pipelines.check.validator import Validator
@@ -22,6 +21,8 @@ from schemas.tables import TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from tests.servers.lakes import Lakes
 
 REPOSITORY = Path(__file__).parents[3]
 # What differs between two runs over the same recordings, and says so.
@@ -87,7 +88,7 @@ class Driver(Protocol):
 
 
 @pytest.fixture
-def driver() -> Iterator[Driver]:
+def driver(lakes: Lakes) -> Iterator[Driver]:
     """Starts `driver.py` in a session of its own; what is left of it is killed afterwards."""
     started: list[subprocess.Popen[str]] = []
 
@@ -98,7 +99,7 @@ def driver() -> Iterator[Driver]:
             stdout=subprocess.PIPE,
             text=True,
             cwd=REPOSITORY,
-            env={"PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"},
+            env={"PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"} | lakes.environment(root),
             start_new_session=True,
         )
         started.append(process)
@@ -114,14 +115,15 @@ def driver() -> Iterator[Driver]:
 
 
 @pytest.fixture
-def second_platform(tmp_path: Path) -> Callable[[], object]:
+def second_platform(lakes: Lakes) -> Callable[[], object]:
     """A platform beside the first one, for uninterrupted runs of the same recordings."""
 
     @contextmanager
     def opened(name: str = "reference") -> Iterator[Platform]:
-        root = tmp_path / name
-        initialise(root, "Acme", time.time_ns)
-        with Platform.open(Settings(root=str(root), workers=2)) as platform:
+        settings = lakes.settings(name, workers=2)
+        access, url = settings.access, settings.database_url
+        initialise(settings.root, "Acme", time.time_ns, database_url=url, access=access)
+        with Platform.open(settings) as platform:
             yield platform
 
     return opened

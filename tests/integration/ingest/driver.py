@@ -1,6 +1,7 @@
 """Run by tests as a process of its own: `driver.py ROOT ingest|worker [PATH…]`; prints steps."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -17,7 +18,7 @@ def main() -> None:
         sys.stdout.write(f"step {step}\n")
         sys.stdout.flush()
 
-    with Platform.open(Settings(root=root, workers=2)) as platform:
+    with Platform.open(Settings.from_environment(os.environ, root=root, workers=2)) as platform:
         if mode == "worker":
             work(platform, once=True, trace=trace)
             return

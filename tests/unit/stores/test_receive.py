@@ -88,7 +88,8 @@ def test_a_real_bag_is_received_once_whatever_its_names_and_order(
     assert again.recording_id == first.recording_id
     assert stored(platform) == before
     assert len(before) == 6
-    for file in originals.source_files(platform.root, platform.engine, first.recording_id):
+    root, engine = platform.root, platform.engine
+    for file in originals.source_files(root, engine, first.recording_id, tmp_path):
         assert sha256(file.path.read_bytes()) == file.sha256
     assert list(platform.root.staging.iterdir()) == []
 
@@ -313,20 +314,23 @@ def test_a_meta_json_that_cannot_be_read_is_not_stored(platform, receiver):
         receiver.writer(begun.recording_id, "acme", "meta.json")
 
 
-def test_promoting_links_the_bytes_and_clearing_leaves_them_in_raw(platform, receiver, bag):
+def test_promoting_links_the_bytes_and_clearing_leaves_them_in_raw(
+    platform, receiver, bag, tmp_path
+):
     files, sidecars = bag
     got = receiver.receive_paths("acme", files, "default", "acme-own-use", sidecars=sidecars)
     for _ in range(2):
         originals.promote(platform.root, platform.engine, got.recording_id)
     for _ in range(2):
         originals.clear_quarantine(platform.root, "acme", got.recording_id)
-    found = originals.source_files(platform.root, platform.engine, got.recording_id)
+    where = (platform.root, platform.engine, got.recording_id, tmp_path)
+    found = originals.source_files(*where)
     assert [f.sidecar for f in found] == [False] * 5 + [True]
     assert all(f.path == platform.root.raw("acme", f.sha256) for f in found)
     assert all(sha256(f.path.read_bytes()) == f.sha256 for f in found)
     found[0].path.unlink()
     with pytest.raises(DamagedError, match=re.escape(found[0].name)):
-        originals.source_files(platform.root, platform.engine, got.recording_id)
+        originals.source_files(*where)
 
 
 def test_a_full_disk_stops_cleanly_and_a_retry_succeeds(platform, receiver, tmp_path):
@@ -422,5 +426,5 @@ def test_kills_lose_nothing_acknowledged_and_double_nothing(platform, tmp_path):
     assert len(rows) == 30
     assert {r["state"] for r in rows} == {"received"}
     for row in rows:
-        (file,) = originals.source_files(platform.root, platform.engine, row["id"])
+        (file,) = originals.source_files(platform.root, platform.engine, row["id"], tmp_path)
         assert sha256(file.path.read_bytes()) == file.sha256
