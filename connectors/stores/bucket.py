@@ -56,6 +56,8 @@ ATTEMPTS: Final = 2
 """How often a read is tried whose connection broke half-way."""
 CONNECT_SECONDS: Final = 10
 ANSWER_SECONDS: Final = 120
+TABLE_SECONDS: Final = 30
+"""For delta-rs, some of whose calls hold up all threads of this process, renewal of leases too."""
 PRESIGNED_SECONDS: Final = 120
 _BLOCK: Final = 1 << 20
 _MISSING: Final = frozenset({"NoSuchKey", "NoSuchVersion"})
@@ -103,6 +105,8 @@ class Bucket:
                 backoff_factor=0.1,
                 status_forcelist=[500, 502, 503, 504],
                 allowed_methods=None,
+                # MinIO says 60 s while it starts. The caller is told sooner, and tries again.
+                respect_retry_after_header=False,
             ),
         )
         self.client = Minio(
@@ -242,7 +246,8 @@ class Bucket:
             "aws_region": access.region,
             "aws_conditional_put": "etag",
             "connect_timeout": f"{CONNECT_SECONDS}s",
-            "timeout": f"{ANSWER_SECONDS}s",
+            "timeout": f"{TABLE_SECONDS}s",
+            "retry_timeout": f"{2 * TABLE_SECONDS}s",
         }
         if access.endpoint:
             options["aws_endpoint_url"] = access.endpoint
@@ -252,10 +257,8 @@ class Bucket:
         return str(place), options
 
     def arrow(self, place: ObjectPath) -> Any:
-        """An open file of Arrow's own client."""
-        if not place.is_file():
-            raise FileNotFoundError(str(place))
-        return self._arrow_client().open_input_file(f"{self.bucket}/{place.key}")
+        """An open file, whose failures are told as all others are."""
+        return place.open()
 
     def arrow_files(self, place: ObjectPath) -> Any:
         """Arrow's own client, below a prefix."""

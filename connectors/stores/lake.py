@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import operator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -20,7 +21,7 @@ from schemas.errors import DamagedError, NotFoundError, StoreUnavailableError, W
 from schemas.tables import PARTITION, TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import pyarrow.dataset as pd
 
@@ -63,7 +64,9 @@ class Lake:
         for name, spec in TABLES.items():
             path = self._root.table(name)
             uri, options = self._root.store.delta(path)
-            if DeltaTable.is_deltatable(uri, options):
+            with self._reading(name):
+                known = DeltaTable.is_deltatable(uri, options)
+            if known:
                 continue
             with storing(path):
                 DeltaTable.create(
@@ -175,7 +178,9 @@ class Lake:
         condition = None
         if recordings is not None:
             condition = pc.field("recording_id").isin(pa.array(recordings, pa.string()))
-        ids = self.dataset("episodes", pinned).to_table(["recording_id"], filter=condition)
+        episodes = self.dataset("episodes", pinned)
+        with self._reading("episodes"):
+            ids = episodes.to_table(["recording_id"], filter=condition)
         return pc.unique(ids["recording_id"].combine_chunks()).sort()
 
     def read(
@@ -211,9 +216,19 @@ class Lake:
         condition = None
         if wanted is not None:
             condition = pc.field("recording_id").isin(pa.array(wanted, pa.string()))
-        return self.dataset(table, pinned).to_table(
-            None if columns is None else list(columns), filter=condition
-        )
+        data = self.dataset(table, pinned)
+        with self._reading(table):
+            return data.to_table(None if columns is None else list(columns), filter=condition)
+
+    @contextmanager
+    def _reading(self, table: str) -> Iterator[None]:
+        """Turn what a library says of an object store that does not answer into our error."""
+        try:
+            yield
+        except OSError:
+            if self._root.is_local:
+                raise
+            raise unreachable(f"table {table}") from None
 
     def make_durable(self, table: str, version: int) -> None:
         """Bring one log entry and the folders around it to disk; delta-rs itself never does."""

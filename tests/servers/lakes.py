@@ -37,6 +37,10 @@ class Lakes:
         self._known[made.root] = made
         return made
 
+    def tell(self, root: object, settings: Settings) -> None:
+        """What processes of their own are to be told of a lake."""
+        self._known[str(root)] = settings
+
     def environment(self, root: object) -> dict[str, str]:
         """What a process of its own has to be told to open a lake of this test."""
         return environment_of(self._known.get(str(root)) or Settings(root=str(root)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import secrets
 import shutil
@@ -14,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import urllib3
 from minio import Minio
+from minio.error import MinioException
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,6 +49,8 @@ class MinioServer:
             self.secret_key,
             secure=False,
             region="us-east-1",
+            # Without retries of its own, which wait for a minute while the server starts.
+            http_client=urllib3.PoolManager(retries=False, timeout=30),
         )
 
     def start(self) -> None:
@@ -81,14 +84,11 @@ class MinioServer:
                 process.wait()
 
     def _ready(self) -> bool:
-        connection = http.client.HTTPConnection(*self.address, timeout=5)
         try:
-            connection.request("GET", "/minio/health/ready")
-            return connection.getresponse().status == 200
-        except OSError:
+            self.client.list_buckets()
+        except (urllib3.exceptions.HTTPError, MinioException):
             return False
-        finally:
-            connection.close()
+        return True
 
 
 @contextmanager

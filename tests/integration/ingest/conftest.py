@@ -96,6 +96,7 @@ def driver(lakes: Lakes) -> Iterator[Driver]:
         script = str(Path(__file__).with_name("driver.py"))
         process = subprocess.Popen(
             [sys.executable, script, str(root), *map(str, arguments)],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             cwd=REPOSITORY,
@@ -110,8 +111,9 @@ def driver(lakes: Lakes) -> Iterator[Driver]:
         if process.poll() is None:
             process.kill()
         process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                stream.close()
 
 
 @pytest.fixture
