@@ -36,9 +36,15 @@ test: lint ## lint, types, contracts and every test that Python packages suffice
 	$(BIN)/pytest -n $(JOBS) --dist worksteal -m 'not full and not browser' --cov --cov-report=
 	@$(BIN)/coverage report
 
+# Suites that run once more with their lakes on a real MinIO.
+ON_S3 := tests/e2e tests/golden tests/integration/ingest tests/unit/release tests/unit/stores \
+  $(addprefix tests/integration/api/test_,files.py recordings.py accounting.py releases.py)
+
 test-full: $(BENCH_VENV)/.ready ## only what `test` leaves out: a real browser, the peers
 	@infra/services/chromium.sh
+	@infra/services/minio.sh
 	TANADA_REQUIRE_BROWSER=1 $(BENCH_VENV)/bin/pytest -m 'full or browser'
+	$(BENCH_VENV)/bin/pytest -n $(JOBS) --dist worksteal --store=s3 -m 'not full and not browser' $(ON_S3)
 
 bench: $(BENCH_VENV)/.ready ## CPU and memory against the peers, side by side in one run
 	@$(BENCH_VENV)/bin/python tests/bench/answers.py

@@ -61,6 +61,11 @@ class ObjectPath:
         return self.key.rsplit("/", 1)[-1]
 
     @property
+    def parts(self) -> tuple[str, ...]:
+        """All segments."""
+        return tuple(self.key.split("/"))
+
+    @property
     def suffix(self) -> str:
         """The last segment's ending, with its dot."""
         return PurePosixPath(self.key).suffix

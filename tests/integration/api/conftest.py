@@ -27,6 +27,8 @@ from connectors.stores.catalog.models import Release, ReleaseFile, ReleaseRecord
 from connectors.stores.receive import FileEntry, Receiver
 from connectors.stores.root import Root
 from schemas.licences import MedicalData, PersonalData, Terms, Territory
+from tests.servers.lakes import s3_settings
+from tests.servers.minio import BUCKET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -232,13 +234,13 @@ REASON = {
 }
 
 
-def build(folder: Path) -> World:
+def build(settings: Settings) -> World:
     """A platform with an operator, a partner, its rival, a model team and a stranger."""
     clock = Clock()
-    root = Root.create(folder / "lake", clock)
-    engine = database.connect(root.database_url)
+    root = Root.create(settings.root, clock, settings.access)
+    engine = database.connect(settings.database_url or root.database_url)
     database.migrate(engine)
-    world = World(root, Settings(root=str(root.path)), clock, engine)
+    world = World(root, settings, clock, engine)
     world.files = _files()
     _parties(world)
     with database.writing(engine) as connection:
@@ -298,26 +300,41 @@ def _parties(world: World) -> None:
 
 
 @pytest.fixture(scope="session")
-def pattern(tmp_path_factory: pytest.TempPathFactory) -> World:
-    """The platform that every test gets a copy of."""
-    built = build(tmp_path_factory.mktemp("pattern"))
+def pattern(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> tuple[World, Path]:
+    """The platform that every test gets a copy of, and what of it is local."""
+    folder = tmp_path_factory.mktemp("pattern") / "lake"
+    if request.config.getoption("--store") == "s3":
+        built = build(s3_settings(request.getfixturevalue("minio"), folder))
+    else:
+        built = build(Settings(root=str(folder)))
     built.engine.dispose()
-    return built
+    return built, folder
 
 
 @pytest.fixture
-def world(pattern: World, tmp_path: Path) -> Iterator[World]:
-    shutil.copytree(pattern.root.path, tmp_path / "lake")
-    root = Root.open(tmp_path / "lake")
+def world(
+    pattern: tuple[World, Path], tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[World]:
+    made, folder = pattern
+    shutil.copytree(folder, tmp_path / "lake")
+    settings = Settings(root=str(tmp_path / "lake"))
+    if not made.root.is_local:
+        settings = s3_settings(request.getfixturevalue("minio"), tmp_path / "lake")
+        target = made.root.path.store.place(settings.root.removeprefix(f"s3://{BUCKET}/"))
+        for found in made.root.path.rglob("*"):
+            made.root.store.copy(found, target / str(found.relative_to(made.root.path)))
+    root = Root.open(settings.root, settings.access)
     copied = replace(
-        pattern,
+        made,
         root=root,
-        settings=Settings(root=str(root.path)),
-        clock=Clock(pattern.clock.now_ns),
-        engine=database.connect(root.database_url),
-        grants=dict(pattern.grants),
-        files=dict(pattern.files),
-        recordings=dict(pattern.recordings),
+        settings=settings,
+        clock=Clock(made.clock.now_ns),
+        engine=database.connect(settings.database_url or root.database_url),
+        grants=dict(made.grants),
+        files=dict(made.files),
+        recordings=dict(made.recordings),
     )
     yield copied
     copied.engine.dispose()

@@ -138,7 +138,7 @@ def test_a_locked_account_lets_nothing_out(app: Any, world: Any, each: Any, call
     put = next(route for route in routes if route[0] == "PUT")
     recording = call("partner", "POST", "/v1/recordings", json=manifest()).json()["recording_id"]
     before = len(world.rows(select(AuditRow.seq)))
-    holder = sqlite3.connect(world.root.path / "catalog.db", isolation_level=None)
+    holder = sqlite3.connect(world.engine.url.database, isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
     try:
         for route in routes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -20,22 +21,27 @@ from connectors.settings import Settings
 from connectors.stores.catalog import models
 from connectors.stores.catalog.database import reading, writing
 from connectors.stores.initialise import initialise
+from connectors.stores.store import store_of
 from pipelines.cli.platform import Platform
 from pipelines.release.build import build
 from pipelines.release.publish import building
 from pipelines.release.recipe_file import parse_recipe
 from schemas.errors import CatalogBusyError, ConflictError, DamagedError, GoneError, WrongUseError
+from tests.servers.lakes import environment_of
 
 
 def frames_of(platform, dataset="arms", version=1):
-    return DeltaTable(
-        str(platform.root.release(dataset, version) / "tables/frames")
-    ).to_pyarrow_table()
+    return table_of(platform.root.release(dataset, version) / "tables/frames")
+
+
+def table_of(place):
+    uri, options = store_of(place).delta(place)
+    return DeltaTable(uri, storage_options=options).to_pyarrow_table()
 
 
 def episodes_of(platform, dataset="arms", version=1):
     path = platform.root.release(dataset, version) / "tables/episodes"
-    return DeltaTable(str(path)).to_pyarrow_table().to_pylist()
+    return table_of(path).to_pylist()
 
 
 def document(platform, name, dataset="arms", version=1):
@@ -356,6 +362,7 @@ import os, signal, sys
 from connectors.settings import Settings
 from pipelines.cli.platform import Platform
 from connectors.stores.initialise import initialise
+from connectors.stores.store import store_of
 from connectors.settings import Settings
 from pipelines.cli.platform import Platform
 from pipelines.release.build import build
@@ -365,7 +372,7 @@ def progress(step, done, total):
     if step == sys.argv[3] and done == 0:
         os.kill(os.getpid(), signal.SIGKILL)
 
-with Platform.open(Settings(root=sys.argv[1])) as opened:
+with Platform.open(Settings.from_environment(os.environ, root=sys.argv[1])) as opened:
     build(opened, parse_recipe(sys.argv[2].encode()), progress=progress)
 """
 
@@ -374,7 +381,8 @@ def building_process(platform, recipe, kill_at=""):
     """A build in a process of its own, which kills itself where it is told."""
     text = json.dumps(recipe.model_dump(mode="json"))
     path = str(platform.root.path)
-    return subprocess.Popen([sys.executable, "-c", CHILD, path, text, kill_at])
+    environment = os.environ | environment_of(platform.settings)
+    return subprocess.Popen([sys.executable, "-c", CHILD, path, text, kill_at], env=environment)
 
 
 @pytest.mark.parametrize("step", ["statistics", "seal", "publish"])
@@ -390,6 +398,7 @@ def test_a_killed_build_leaves_nothing_that_readers_see(platform, lake, step):
     assert list(platform.root.staging.iterdir()) == []
 
 
+@pytest.mark.folder("in a bucket a tree is no rename; its builds claim their version")
 @pytest.mark.usefixtures("arms")
 def test_a_crash_between_rename_and_catalog_is_made_good(platform, lake):
     orphan = platform.root.release("arms", 1)

@@ -3,7 +3,6 @@ import json
 import os
 import re
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from schemas.errors import (
     WrongUseError,
 )
 from schemas.ids import recording_id
+from tests.servers.lakes import environment_of
 
 BAG = "robot/rosbag2/rosbag2_py/test/resources/mcap/wbag"
 REPOSITORY = Path(__file__).parents[3]
@@ -114,8 +114,8 @@ def test_a_duplicate_is_answered_by_two_looks_into_the_catalog(platform, receive
     files, _ = bag
     got = receiver.receive_paths("acme", files, "default", "acme-own-use")
     manifest = [entry(f.name, f.read_bytes()) for f in files]
-    shutil.rmtree(platform.root.tables)
-    shutil.rmtree(platform.root.quarantine("acme", got.recording_id))
+    platform.root.store.remove_tree(platform.root.tables)
+    platform.root.store.remove_tree(platform.root.quarantine("acme", got.recording_id))
     with statements(platform.engine) as seen:
         assert receiver.begin("acme", manifest, "default", "acme-own-use").duplicate
     assert [words.split()[0] for words, _ in seen] == ["SELECT", "SELECT"]
@@ -314,6 +314,7 @@ def test_a_meta_json_that_cannot_be_read_is_not_stored(platform, receiver):
         receiver.writer(begun.recording_id, "acme", "meta.json")
 
 
+@pytest.mark.folder("links, and originals that are read where they lie")
 def test_promoting_links_the_bytes_and_clearing_leaves_them_in_raw(
     platform, receiver, bag, tmp_path
 ):
@@ -350,13 +351,13 @@ def test_a_full_disk_stops_cleanly_and_a_retry_succeeds(platform, receiver, tmp_
 
 
 CHILD = """
-import sys, time
+import os, sys, time
 from pathlib import Path
 from connectors.settings import Settings
 from connectors.stores.receive import Receiver
 from pipelines.cli.platform import Platform
 root, begin_ns, *paths = sys.argv[1:]
-with Platform.open(Settings(root=root)) as platform:
+with Platform.open(Settings.from_environment(os.environ, root=root)) as platform:
     receiver = Receiver(platform.root, platform.engine, time.time_ns)
     print("ready", flush=True)
     while time.time_ns() < int(begin_ns):
@@ -371,6 +372,7 @@ def start(platform, paths, begin_ns=0):
     return subprocess.Popen(
         [sys.executable, "-c", CHILD, str(platform.root.path), str(begin_ns), *map(str, paths)],
         cwd=REPOSITORY,
+        env=os.environ | environment_of(platform.settings),
         stdout=subprocess.PIPE,
         text=True,
     )
