@@ -36,9 +36,15 @@ test: lint ## lint, types, contracts and every test that Python packages suffice
 	$(BIN)/pytest -n $(JOBS) --dist worksteal -m 'not full and not browser' --cov --cov-report=
 	@$(BIN)/coverage report
 
+# Suites that run once more with their lakes on a real MinIO.
+ON_S3 := tests/e2e tests/golden tests/integration/ingest tests/unit/release tests/unit/stores \
+  $(addprefix tests/integration/api/test_,files.py recordings.py accounting.py releases.py)
+
 test-full: $(BENCH_VENV)/.ready ## only what `test` leaves out: a real browser, the peers
 	@infra/services/chromium.sh
+	@infra/services/minio.sh
 	TANADA_REQUIRE_BROWSER=1 $(BENCH_VENV)/bin/pytest -m 'full or browser'
+	$(BENCH_VENV)/bin/pytest -n $(JOBS) --dist worksteal --store=s3 -m 'not full and not browser' $(ON_S3)
 
 bench: $(BENCH_VENV)/.ready ## CPU and memory against the peers, side by side in one run
 	@$(BENCH_VENV)/bin/python tests/bench/answers.py
@@ -65,8 +71,8 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-anno
   --constraints infra/locks/constraints.txt --no-emit-package tanada --no-emit-package tanada-platform --custom-compile-command "make lock"
 lock: ## renew infra/locks from pyproject.toml (LOCK_ARGS=--upgrade for newer versions)
 	@$(COMPILE) $(LOCK_ARGS) infra/locks/uv.in -o infra/locks/uv.txt
-	@$(COMPILE) $(LOCK_ARGS) pyproject.toml --extra checks --extra api --extra postgresql --extra demo --group test -o infra/locks/test.txt
-	@$(COMPILE) $(LOCK_ARGS) pyproject.toml --extra checks --extra api --extra postgresql --extra demo --group test --group bench -o infra/locks/bench.txt
+	@$(COMPILE) $(LOCK_ARGS) pyproject.toml --extra checks --extra api --extra postgresql --extra s3 --extra demo --group test -o infra/locks/test.txt
+	@$(COMPILE) $(LOCK_ARGS) pyproject.toml --extra checks --extra api --extra postgresql --extra s3 --extra demo --group test --group bench -o infra/locks/bench.txt
 
 clean: ## remove environments and generated data of this checkout
 	rm -rf $(VENV) $(BENCH_VENV) demo-data .make .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*

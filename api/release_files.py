@@ -1,9 +1,14 @@
-"""The bytes of a release's files: found through the catalog, opened without following links."""
+"""The bytes of a release's files: found through the catalog, opened without following links.
+
+They are read here and sent from here, also those in an object store: a signed address of the store
+would hand out bytes that nobody counts.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import os
+from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from starlette.responses import Response
@@ -21,6 +26,7 @@ if TYPE_CHECKING:
     from api.catalog import FileRecord
     from api.gate import Opened
     from connectors.stores.root import Root
+    from connectors.stores.store import Reader
 
 BLOCK: Final = 1 << 20
 DOCUMENT_MAX: Final = 64 << 20
@@ -57,43 +63,46 @@ async def read_document(visit: Visit, opened: Opened, name: str) -> bytes:
 
 
 def _read_whole(root: Root, opened: Opened, file: FileRecord) -> bytes:
-    descriptor = open_file(root, opened, file)
-    with os.fdopen(descriptor, "rb") as stream:
-        return stream.read()
+    with closing(open_file(root, opened, file)) as reader:
+        return reader.read_at(0, file.size)
 
 
-def open_file(root: Root, opened: Opened, file: FileRecord) -> int:
-    """A descriptor of one file of a release; the caller closes it.
+def open_file(root: Root, opened: Opened, file: FileRecord) -> Reader:
+    """One file of a release, opened; the caller closes it.
 
     Raises:
         DamagedError: it is missing, lies elsewhere, or is not as long as recorded.
+        StoreUnavailableError: the object store does not answer.
     """
     release = opened.release
-    base = root.release(release.dataset_id, release.version).resolve()
-    path = base / file.path
+    base = root.release(release.dataset_id, release.version)
     damaged = DamagedError(
         "the file is not as recorded",
         subject=f"{opened.resource}/files/{file.path}",
         next_step="tanada lake verify",
     )
-    # The catalog names the path; a link or a dotted path in it would still lead elsewhere.
-    if path.parent.resolve() != path.parent or not path.is_relative_to(base):
-        raise damaged
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    except OSError as error:
+        place = base / file.path
+        if isinstance(base, Path):
+            # The catalog names the path; a link or a dotted path in it would still lead elsewhere.
+            base = base.resolve()
+            place = base / file.path
+            if place.parent.resolve() != place.parent or not place.is_relative_to(base):
+                raise damaged
+        reader: Reader = root.store.reader(place)
+    except (OSError, ValueError) as error:
         raise damaged from error
-    if os.fstat(descriptor).st_size != file.size:
-        os.close(descriptor)
+    if reader.size != file.size:
+        reader.close()
         raise damaged
-    return descriptor
+    return reader
 
 
 class FileSlice(Response):
     """Sends [start, end) of an open file in blocks of 1 MiB, then says how much went out.
 
     Args:
-        descriptor: Open file; closed at the end.
+        reader: Open file; closed at the end.
         start: First byte.
         end: Byte behind the last.
         sent: Called with the number of bytes handed over, also when the reader left early.
@@ -104,7 +113,7 @@ class FileSlice(Response):
 
     def __init__(
         self,
-        descriptor: int,
+        reader: Reader,
         start: int,
         end: int,
         *,
@@ -113,7 +122,7 @@ class FileSlice(Response):
         status_code: int,
         headers: dict[str, str],
     ) -> None:
-        self._descriptor = descriptor
+        self._reader = reader
         self._start = start
         self._end = end
         self._sent = sent
@@ -137,7 +146,7 @@ class FileSlice(Response):
             )
             while position < self._end and not left.done():
                 size = min(BLOCK, self._end - position)
-                block = await self._in_thread(os.pread, self._descriptor, size, position)
+                block = await self._in_thread(self._reader.read_at, position, size)
                 if len(block) != size:
                     LOG.error("a release file became shorter while it was sent")
                     raise DamagedError("the file became shorter while it was sent")
@@ -148,7 +157,7 @@ class FileSlice(Response):
                 await send({"type": "http.response.body", "body": b""})
         finally:
             left.cancel()
-            os.close(self._descriptor)
+            self._reader.close()
             await self._sent(position - self._start)
 
 

@@ -88,7 +88,7 @@ def open_services(settings: Settings, clock: Callable[[], int]) -> Services:
         NotFoundError: there is no lake at the root.
         WrongUseError: the database URL is none.
     """
-    root = Root.open(settings.root)
+    root = Root.open(settings.root, settings.access)
     url = settings.database_url or root.database_url
     engine = connect(url, role=Role.API)
     gate_engine = connect(url, role=Role.GATE)

@@ -8,13 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Final
 
+from connectors.stores.store import Access
 from schemas.errors import WrongUseError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MIB: Final = 1 << 20
-SECRET: Final = frozenset({"key", "database_url"})
+SECRET: Final = frozenset({"key", "database_url", "s3_access_key", "s3_secret_key"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +36,17 @@ class Setting:
 
 
 SETTINGS: Final[tuple[Setting, ...]] = (
-    Setting("root", "TANADA_ROOT", "./tanada-data", "folder that holds the lake"),
+    Setting(
+        "root",
+        "TANADA_ROOT",
+        "./tanada-data",
+        "what holds the lake: a folder, or s3://bucket/prefix",
+    ),
     Setting(
         "database_url",
         "TANADA_DATABASE_URL",
         None,
-        "catalog database; default: the SQLite file catalog.db in the root",
+        "catalog database; default: the SQLite file catalog.db in a root that is a folder",
     ),
     Setting("url", "TANADA_URL", "http://127.0.0.1:8000", "where the server is reached"),
     Setting("key", "TANADA_KEY", None, "key of the caller, for commands that talk to a server"),
@@ -74,6 +80,23 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(
         "batch_recordings", "TANADA_BATCH_RECORDINGS", 200, "recordings committed in one batch"
     ),
+    Setting("s3_endpoint", "TANADA_S3_ENDPOINT", None, "URL of the object store; default: AWS"),
+    Setting("s3_access_key", "TANADA_S3_ACCESS_KEY", None, "its access key"),
+    Setting("s3_secret_key", "TANADA_S3_SECRET_KEY", None, "its secret key"),
+    Setting("s3_region", "TANADA_S3_REGION", "us-east-1", "region of the bucket"),
+    Setting(
+        "secret_key_file",
+        "TANADA_SECRET_KEY_FILE",
+        None,
+        "local file with the pepper of a lake on an object store; the same on every machine",
+    ),
+    Setting(
+        "scratch",
+        "TANADA_SCRATCH",
+        None,
+        "local folder for work in progress of a lake on an object store; default: the system's "
+        "temporary folder",
+    ),
 )
 """Every setting, in the order of the documentation."""
 
@@ -94,6 +117,24 @@ class Settings:
     child_output_bytes: int = 64 * 1024 * MIB
     territory: str = "JP"
     batch_recordings: int = 200
+    s3_endpoint: str | None = None
+    s3_access_key: str | None = None
+    s3_secret_key: str | None = None
+    s3_region: str = "us-east-1"
+    secret_key_file: str | None = None
+    scratch: str | None = None
+
+    @property
+    def access(self) -> Access:
+        """How a root in an object store is reached."""
+        return Access(
+            endpoint=self.s3_endpoint or "",
+            access_key=self.s3_access_key or "",
+            secret_key=self.s3_secret_key or "",
+            region=self.s3_region,
+            secret_key_file=self.secret_key_file,
+            scratch=self.scratch,
+        )
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], **flags: str | int | None) -> Settings:

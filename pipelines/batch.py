@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from connectors.stores.catalog import recordings
 from connectors.stores.catalog.database import reading, writing
 from connectors.stores.catalog.models import Robot
 from connectors.stores.originals import source_files
+from pipelines.check.docs_site import DocsSite
 from pipelines.check.frame import validator_rows
 from pipelines.check.validator import Validator
 from pipelines.check.verdict import judge
@@ -145,8 +147,9 @@ class Station:
             trace=trace,
         )
         self._decoder = Decoder()
+        self._docs = DocsSite(platform.root)
         self._shares = validator is not None
-        self._validator = validator or Validator(platform.root.data_docs, platform.clock)
+        self._validator = validator or Validator(self._docs.folder, platform.clock)
         self._pool = ThreadPoolExecutor(platform.settings.workers, "decode")
         self._leases = _Leases(platform, self.worker)
 
@@ -241,11 +244,14 @@ class Station:
     def _decode(self, batch: Batch, row: dict[str, Any]) -> DecodeReport:
         settings = self._platform.settings
         self._trace(f"decode {row['id'][:8]}")
+        originals = empty_folder(batch.folder / f"{row['id']}.originals")
         task = DecodeTask(
             recording_id=row["id"],
             organisation=row["organisation_id"],
             folder=empty_folder(batch.folder / row["id"]),
-            files=tuple(source_files(self._platform.root, self._platform.engine, row["id"])),
+            files=tuple(
+                source_files(self._platform.root, self._platform.engine, row["id"], originals)
+            ),
             received_ns=row["received_ns"],
             joint_limits=self._robot(row)["joint_limits"],
             memory_bytes=settings.child_memory_bytes,
@@ -253,6 +259,7 @@ class Station:
             file_bytes=settings.child_output_bytes,
         )
         report = self._decoder.decode(task)
+        shutil.rmtree(originals)
         batch.decoded_ns[row["id"]] = self._platform.clock()
         return report
 
@@ -277,6 +284,7 @@ class Station:
         results: dict[str, list[CheckResult]] = {row["id"]: [] for row in rows}
         for recording, result in self._validator.validate(batch.organisation, batch.id, asked):
             results[recording].append(result)
+        self._docs.publish(batch.organisation)
         judged = []
         for row in rows:
             report = reports[row["id"]]

@@ -19,7 +19,7 @@ from sqlalchemy import select
 
 from connectors.stores.catalog.database import reading
 from connectors.stores.catalog.models import CommitPlan, ReleaseRecording
-from connectors.stores.durable import fsync_path
+from connectors.stores.store import below, matching
 from pipelines.commit import Plan
 from pipelines.commit.committer import settle
 from pipelines.commit.log import checkpoint_path, entry_path, read_entry, versions
@@ -31,6 +31,7 @@ from schemas.tables import TABLES
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from connectors.stores.store import Place
     from pipelines.cli.platform import Platform
 
 RETENTION_HOURS: Final = 168
@@ -137,13 +138,13 @@ def _verify_table(
         what = _verify_file(folder / path, live.get(path), digests.get(path), done, deep=deep)
         if what:
             yield Finding(table, path, what)
-    for place in sorted(folder.glob("organisation=*/day=*/*")):
-        path = place.relative_to(folder).as_posix()
+    for place in matching(folder, "organisation=*/day=*/*"):
+        path = below(place, folder)
         if path not in digests and path not in live and not _is_spared(place.name, spared):
             yield Finding(table, path, "file_surplus")
 
 
-def _verify_chain(folder: Path, digests: dict[str, str | None]) -> Iterator[Finding]:
+def _verify_chain(folder: Place, digests: dict[str, str | None]) -> Iterator[Finding]:
     """Log entries, checkpoints and the manifest itself; fills path -> SHA-256."""
     manifest, table = Manifest(folder), folder.name
     known = versions(folder)
@@ -151,7 +152,7 @@ def _verify_chain(folder: Path, digests: dict[str, str | None]) -> Iterator[Find
     for version in range((known[-1] if known else -1) + 1):
         path = manifest.path(version)
         entry = manifest.entry(version)
-        name = path.relative_to(folder).as_posix()
+        name = below(path, folder)
         if entry is None:
             if version == known[-1] == 0:
                 continue  # a new table: its first entry comes with its first rows
@@ -164,16 +165,14 @@ def _verify_chain(folder: Path, digests: dict[str, str | None]) -> Iterator[Find
         digests.update({item["path"]: item["sha256"] for item in entry["added"]})
         log = entry_path(folder, version)
         if log.exists() and sha256_of(log) != entry["log"]:
-            yield Finding(table, log.relative_to(folder).as_posix(), "log_changed", version)
+            yield Finding(table, below(log, folder), "log_changed", version)
         checkpoint, recorded = checkpoint_path(folder, version), manifest.checkpoint(version)
         if checkpoint.exists() and recorded and sha256_of(checkpoint) != recorded:
-            yield Finding(
-                table, checkpoint.relative_to(folder).as_posix(), "checkpoint_changed", version
-            )
+            yield Finding(table, below(checkpoint, folder), "checkpoint_changed", version)
 
 
 def _verify_file(
-    path: Path, size: int | None, digest: str | None, done: Verified, *, deep: bool
+    path: Place, size: int | None, digest: str | None, done: Verified, *, deep: bool
 ) -> str:
     """What is wrong with a data file, "" if nothing; size None = of an old version only."""
     if not path.exists():
@@ -234,8 +233,8 @@ def _compact(platform: Platform, table: str) -> dict[str, int]:
             for action in read_entry(folder, number):
                 if "add" in action:
                     path = folder / unquote(action["add"]["path"])
-                    fsync_path(path)
-                    fsync_path(path.parent)
+                    platform.root.store.sync(path)
+                    platform.root.store.sync(path.parent)
             settle(platform.root, platform.lake, table, number, {})
         return {"added": metrics["numFilesAdded"], "removed": metrics["numFilesRemoved"]}
     raise CommitConflictError(
@@ -333,7 +332,8 @@ def _recordings_of(platform: Platform, table: str, path: str) -> tuple[str, ...]
     if place.suffix != ".parquet" or not place.exists():
         return ()
     try:
-        column = pq.ParquetFile(place).read(["recording_id"])["recording_id"]
+        file = pq.ParquetFile(platform.root.store.arrow(place))
+        column = file.read(["recording_id"])["recording_id"]
     except (OSError, pa.ArrowException, KeyError):
         return ()
     return tuple(sorted(pc.unique(column).to_pylist()))

@@ -94,6 +94,8 @@ def recover(
     dead_workers = set()
     for batch in sorted({*batches(platform.root), *open_plans}):
         folder = platform.root.staging / batch
+        if not folder.exists() and _may_be_at_work(platform, open_plans[batch]):
+            continue
         make_folder(folder)
         try:
             lock = hold(folder, "")
@@ -114,10 +116,19 @@ def recover(
     done.released = _release(platform, dead_workers - {""})
     done.hidden = hide_withdrawn(platform)
     for table in TABLES:
-        folder = platform.root.table(table)
-        done.covered += Manifest(folder).extend(versions(folder)[-1])
+        place = platform.root.table(table)
+        done.covered += Manifest(place).extend(versions(place)[-1])
     _clear_uploads(platform)
     return done
+
+
+def _may_be_at_work(platform: Platform, plan: Plan) -> bool:
+    """Whether another machine, whose locks cannot be seen here, may be committing a plan.
+
+    Replaying it beside that machine would do no harm, and make both slower.
+    """
+    lease_ns = platform.settings.lease_seconds * 1_000_000_000
+    return not platform.root.is_local and plan.created_ns + lease_ns > platform.clock()
 
 
 def _open_plans(platform: Platform) -> dict[str, Plan]:

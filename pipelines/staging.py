@@ -1,7 +1,9 @@
 """Folders of batches at work, and what dead ones left.
 
 A batch's folder is `staging/<batch>`; the process at work holds a lock on the file in it, which
-the kernel drops when that process ends in whatever way.
+the kernel drops when that process ends in whatever way. Workers on several machines share a bucket
+but not their staging: what a batch of another machine placed and never planned is found by
+`tanada lake verify`, and is left alone here.
 """
 
 from __future__ import annotations
@@ -13,8 +15,8 @@ import shutil
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from deltalake import DeltaTable
-
+from connectors.stores.lake import Lake
+from connectors.stores.store import below, matching
 from schemas.tables import TABLES
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from connectors.stores.root import Root
+    from connectors.stores.store import Place
 
 _LOCK: Final = "lock"
 _BATCH: Final = re.compile(r"[0-9a-f]{32}")
@@ -56,20 +59,20 @@ def batches(root: Root) -> list[str]:
     return sorted(p.name for p in root.staging.iterdir() if _BATCH.fullmatch(p.name))
 
 
-def orphans(root: Root, batch: str) -> Iterator[Path]:
+def orphans(root: Root, batch: str) -> Iterator[Place]:
     """Data files of a batch that its tables do not name."""
     for table in TABLES:
         folder = root.table(table)
-        found = sorted(folder.glob(f"organisation=*/day=*/{batch}-*"))
+        found = matching(folder, f"organisation=*/day=*/{batch}-*")
         if not found:
             continue
-        named = _named(folder)
+        named = _named(root, table)
         for path in found:
-            if path.relative_to(folder).as_posix() not in named:
+            if below(path, folder) not in named:
                 yield path
 
 
-def discard(root: Root, batch: str, keep: Collection[Path] = ()) -> int:
+def discard(root: Root, batch: str, keep: Collection[Place] = ()) -> int:
     """Remove a batch's folder and the data files that no table names; returns how many.
 
     Args:
@@ -86,6 +89,6 @@ def discard(root: Root, batch: str, keep: Collection[Path] = ()) -> int:
     return removed
 
 
-def _named(folder: Path) -> set[str]:
-    actions = DeltaTable(str(folder)).get_add_actions()
+def _named(root: Root, table: str) -> set[str]:
+    actions = Lake(root).open(table).get_add_actions()
     return set(actions.column("path").to_pylist()) if actions.num_rows else set()

@@ -160,7 +160,8 @@ def _without(
         if not action["min.recording_id"] <= recording_id <= action["max.recording_id"]:
             continue
         path, size = action["path"], action["size_bytes"]
-        column = pq.ParquetFile(folder / path).read(["recording_id"])["recording_id"]
+        file = pq.ParquetFile(platform.root.store.arrow(folder / path))
+        column = file.read(["recording_id"])["recording_id"]
         held = tuple(sorted(column.unique().to_pylist()))
         if recording_id not in held:
             continue
@@ -169,7 +170,7 @@ def _without(
         found.append(RemoveAction(path, True, now_ms, size, partition))  # noqa: FBT003
         kept = tuple(one for one in held if one != recording_id)
         if kept:
-            file = PlannedFile(EPISODES, path, organisation, day, len(column), size, "", held)
+            whole = PlannedFile(EPISODES, path, organisation, day, len(column), size, "", held)
             number = len(found)
             packer = Packer(
                 platform.root,
@@ -177,5 +178,5 @@ def _without(
                 organisation,
                 platform.root.staging / batch,
             )
-            found.append(add_action(packer.rewrite(file, kept), platform.clock()))
+            found.append(add_action(packer.rewrite(whole, kept), platform.clock()))
     return found

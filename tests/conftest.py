@@ -12,9 +12,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 from sqlalchemy import event
 
-from connectors.settings import Settings
 from connectors.stores.initialise import initialise
 from pipelines.cli.platform import Platform
+from tests.servers.lakes import Lakes
+from tests.servers.minio import MinioServer, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -66,13 +67,43 @@ def samples() -> Path:
     pytest.skip(reason)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--store",
+        choices=("folder", "s3"),
+        default="folder",
+        help="where the lakes of the tests lie: a folder, or a real MinIO",
+    )
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    marker = item.get_closest_marker("folder")
+    if marker is not None and item.config.getoption("--store") == "s3":
+        pytest.skip(f"about a folder itself: {marker.args[0]}")
+
+
+@pytest.fixture(scope="session")
+def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MinioServer]:
+    """A real MinIO; without its program the test fails."""
+    with running(tmp_path_factory.mktemp("minio")) as server:
+        yield server
+
+
 @pytest.fixture
-def platform(tmp_path: Path, clock: Clock, catalogs: Catalogs) -> Iterator[Platform]:
+def lakes(tmp_path: Path, request: pytest.FixtureRequest, catalogs: Catalogs) -> Lakes:
+    """Settings for the lakes of a test, of the kinds that `--store` and `--catalog` say."""
+    on_s3 = request.config.getoption("--store") == "s3"
+    return Lakes(tmp_path, catalogs, request.getfixturevalue("minio") if on_s3 else None)
+
+
+@pytest.fixture
+def platform(lakes: Lakes, clock: Clock) -> Iterator[Platform]:
     """A new platform: operator `acme`, robot `default`, agreement `acme-own-use`."""
-    root = tmp_path / "lake"
-    url = catalogs.new(root)
-    initialise(root, "Acme", clock, database_url=url)
-    with Platform.open(Settings(root=str(root), database_url=url), clock) as opened:
+    settings = lakes.settings()
+    initialise(
+        settings.root, "Acme", clock, database_url=settings.database_url, access=settings.access
+    )
+    with Platform.open(settings, clock) as opened:
         yield opened
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Annotated, Final
 
 from fastapi import APIRouter, Path, Request
@@ -88,18 +87,18 @@ async def fetch_file(
     if applies(request.headers.get("if-range"), etag):
         wanted = parse_range(request.headers.get("range"), file.size)
     start, end = wanted or (0, file.size)
-    descriptor = await visit.services.in_thread(open_file, visit.services.root, opened, file)
+    reader = await visit.services.in_thread(open_file, visit.services.root, opened, file)
     delivery = _Delivery(visit, opened, file, resource)
     try:
         recorded = await delivery.reserve(start, end)
     except BaseException:
-        os.close(descriptor)
+        reader.close()
         raise
     headers = _headers(file, end - start)
     if wanted is not None:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{file.size}"
     return FileSlice(
-        descriptor,
+        reader,
         start,
         end,
         sent=delivery.settling(recorded, start),

@@ -21,7 +21,7 @@ _NO_LINKS: Final = {errno.EPERM, errno.EXDEV, errno.ENOTSUP, errno.EMLINK}
 
 
 @contextmanager
-def storing(path: Path) -> Iterator[None]:
+def storing(path: object) -> Iterator[None]:
     """Turn a full or failing disk below this into `StoreUnavailableError`.
 
     Raises:

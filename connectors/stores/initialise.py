@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
+    from connectors.stores.store import Access
+
 DEFAULT_ROBOT: Final = "default"
 
 
@@ -60,25 +62,28 @@ def initialise(
     *,
     database_url: str | None = None,
     sector: str = "factory",
+    access: Access | None = None,
 ) -> Initialised:
     """Make a platform and its operator. One that a crash left half made is completed.
 
     Args:
-        path: Folder to make.
+        path: Folder to make, or `s3://bucket/prefix`.
         organisation: The operator's name.
         clock: Nanoseconds UTC.
         database_url: Catalog database; default: an SQLite file in the root.
         sector: Sector of the robot `default`.
+        access: How an object store is reached.
 
     Raises:
+        FailError: the object store lacks what the platform rests on.
         WrongUseError: it is initialised already (nothing changes), or the name or sector is none.
     """
     known_sector(sector)
     key = organisation_id(organisation)
     try:
-        root = Root.open(path)
+        root = Root.open(path, access)
     except NotFoundError:
-        root = Root.create(path, clock)
+        root = Root.create(path, clock, access)
     engine = connect(database_url or root.database_url)
     try:
         if (operator := operator_of(engine)) is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import operator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -15,12 +16,12 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable, Schema
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from connectors.stores.durable import fsync_path, storing
-from schemas.errors import DamagedError, NotFoundError, WrongUseError
+from connectors.stores.durable import storing
+from schemas.errors import DamagedError, NotFoundError, StoreUnavailableError, WrongUseError
 from schemas.tables import PARTITION, TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import pyarrow.dataset as pd
 
@@ -62,22 +63,26 @@ class Lake:
         made = []
         for name, spec in TABLES.items():
             path = self._root.table(name)
-            if DeltaTable.is_deltatable(str(path)):
+            uri, options = self._root.store.delta(path)
+            with self._reading(name):
+                known = DeltaTable.is_deltatable(uri, options)
+            if known:
                 continue
             with storing(path):
                 DeltaTable.create(
-                    str(path),
+                    uri,
                     schema=self.delta_schema(spec),
                     mode="ignore",
                     partition_by=list(PARTITION),
                     name=name,
                     description=spec.doc,
                     configuration=properties(spec),
+                    storage_options=options,
                 )
             self.make_durable(name, 0)
             made.append(name)
         if made:
-            fsync_path(self._root.tables)
+            self._root.store.sync(self._root.tables)
         return made
 
     def open(self, table: str, version: int | None = None) -> DeltaTable:
@@ -86,17 +91,22 @@ class Lake:
         Raises:
             DamagedError: its log cannot be read.
             NotFoundError: no such table, or no such version of it.
+            StoreUnavailableError: the object store does not answer.
         """
         if table not in TABLES:
             raise NotFoundError("no such table", subject=table[:80], next_step="tanada lake tables")
-        path = self._root.table(table)
+        uri, options = self._root.store.delta(self._root.table(table))
         try:
-            return DeltaTable(str(path), version=version)
+            return DeltaTable(uri, version=version, storage_options=options)
         except TableNotFoundError as error:
             raise NotFoundError(
                 "the table is not in this lake", subject=table, next_step="tanada upgrade"
             ) from error
-        except DeltaError as error:
+        except (DeltaError, OSError) as error:
+            if is_unreachable(error):
+                raise unreachable(f"table {table}") from None
+            if isinstance(error, OSError):
+                raise
             if version is not None and version > self.open(table).version():
                 raise NotFoundError(
                     "no such version", subject=f"table {table}", found=str(version)
@@ -138,7 +148,6 @@ class Lake:
         Python file system, whose threads can abort the interpreter's exit.
         """
         import pyarrow.dataset as pd
-        import pyarrow.fs as pf
 
         protocol = snapshot.protocol()
         if protocol.min_reader_version > _READER_VERSION:
@@ -149,7 +158,7 @@ class Lake:
                 found=f"{protocol.min_reader_version} {protocol.reader_features or ''}".strip(),
             )
         schema = pa.schema(snapshot.schema().to_arrow())
-        files = pf.SubTreeFileSystem(str(self._root.table(table)), pf.LocalFileSystem())
+        files = self._root.store.arrow_files(self._root.table(table))
         parquet = pd.ParquetFileFormat(
             default_fragment_scan_options=pd.ParquetFragmentScanOptions(pre_buffer=True)
         )
@@ -169,7 +178,9 @@ class Lake:
         condition = None
         if recordings is not None:
             condition = pc.field("recording_id").isin(pa.array(recordings, pa.string()))
-        ids = self.dataset("episodes", pinned).to_table(["recording_id"], filter=condition)
+        episodes = self.dataset("episodes", pinned)
+        with self._reading("episodes"):
+            ids = episodes.to_table(["recording_id"], filter=condition)
         return pc.unique(ids["recording_id"].combine_chunks()).sort()
 
     def read(
@@ -205,16 +216,26 @@ class Lake:
         condition = None
         if wanted is not None:
             condition = pc.field("recording_id").isin(pa.array(wanted, pa.string()))
-        return self.dataset(table, pinned).to_table(
-            None if columns is None else list(columns), filter=condition
-        )
+        data = self.dataset(table, pinned)
+        with self._reading(table):
+            return data.to_table(None if columns is None else list(columns), filter=condition)
+
+    @contextmanager
+    def _reading(self, table: str) -> Iterator[None]:
+        """Turn what a library says of an object store that does not answer into our error."""
+        try:
+            yield
+        except OSError:
+            if self._root.is_local:
+                raise
+            raise unreachable(f"table {table}") from None
 
     def make_durable(self, table: str, version: int) -> None:
         """Bring one log entry and the folders around it to disk; delta-rs itself never does."""
         folder = self._root.table(table)
         log = folder / "_delta_log"
         for path in (log / f"{version:020}.json", log, folder):
-            fsync_path(path)
+            self._root.store.sync(path)
 
 
 def _known_of(action: Mapping[str, Any]) -> pc.Expression:
@@ -225,6 +246,16 @@ def _known_of(action: Mapping[str, Any]) -> pc.Expression:
         if least is not None and greatest is not None and action.get(f"null_count.{column}") == 0:
             known += [pc.field(column) >= least, pc.field(column) <= greatest]
     return functools.reduce(operator.and_, known)
+
+
+def is_unreachable(error: Exception) -> bool:
+    """Whether delta-rs says that an object store did not answer, rather than what it answered."""
+    return "Generic S3 error" in str(error)
+
+
+def unreachable(subject: str) -> StoreUnavailableError:
+    """The error for a table whose store does not answer; delta-rs's text may hold addresses."""
+    return StoreUnavailableError("the object store does not answer", subject=subject)
 
 
 def properties(spec: TableSpec) -> dict[str, str | None]:

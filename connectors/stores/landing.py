@@ -7,14 +7,16 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from connectors.stores.durable import link_durable, write_durable
 from connectors.stores.hashing import HashingFile
 from connectors.stores.redaction import LIMIT_BYTES, is_redacted, redact
+from connectors.stores.store import store_of
 from schemas.errors import CorruptError, LimitExceededError, NotFoundError, WrongUseError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from connectors.stores.store import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +46,18 @@ class FileWriter:
         size: Bytes that the manifest promises; None where only the digest is known still.
         sha256: Digest that the manifest promises.
         stored: Called once with what was stored, after it is durable.
+        landing: Local folder for the bytes while they come in (`Store.landing`).
     """
 
     def __init__(
         self,
-        folder: Path,
+        folder: Place,
         name: str,
         size: int | None,
         sha256: str,
         stored: Callable[[Landed], None],
+        *,
+        landing: Path,
     ) -> None:
         self._folder = folder
         self._name = name
@@ -64,7 +69,7 @@ class FileWriter:
         # What has to be redacted is small, and never touches the disk as it came.
         self._held: bytearray | None = None
         if not is_redacted(name):
-            self._part = HashingFile(folder / f".part-{secrets.token_hex(8)}")
+            self._part = HashingFile(landing / f".part-{secrets.token_hex(8)}")
             return
         self._held = bytearray()
         if size is not None and size > LIMIT_BYTES:
@@ -136,7 +141,7 @@ class FileWriter:
         found = part.hexdigest()
         self._same(found)
         part.sync()
-        link_durable(part.path, self._folder / found)
+        store_of(self._folder).put(part.path, self._folder / found, found, synced=True)
         return Landed(self._written, found)
 
     def _same(self, found: str) -> None:
@@ -159,11 +164,11 @@ class FileWriter:
         self.abort()
 
 
-def land_sidecar(folder: Path, name: str, content: bytes, sha256: str) -> Landed:
+def land_sidecar(folder: Place, name: str, content: bytes, sha256: str) -> Landed:
     """Store a sidecar that may name a person, without the name, under its own digest."""
     kept = redact(content, name)
     own = hashlib.sha256(kept).hexdigest()
-    write_durable(folder / own, kept, 0o600)
+    store_of(folder).write(folder / own, kept, 0o600)
     return Landed(len(kept), own, sha256 if own != sha256 else None)
 
 

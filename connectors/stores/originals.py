@@ -3,43 +3,55 @@
 from __future__ import annotations
 
 import json
-import shutil
 from typing import TYPE_CHECKING, Any
 
 from connectors.source import SourceFile
 from connectors.stores.catalog import recordings
 from connectors.stores.catalog.database import reading
-from connectors.stores.durable import fsync_path, link_durable, make_folder, write_durable
 from schemas.errors import DamagedError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from sqlalchemy import Engine
 
     from connectors.stores.root import Root
+    from connectors.stores.store import Place
     from schemas.quality import Reason
 
 
-def source_files(root: Root, engine: Engine, recording_id: str) -> list[SourceFile]:
-    """The files of a recording where they lie now, data files first, then by name.
+def source_files(root: Root, engine: Engine, recording_id: str, folder: Path) -> list[SourceFile]:
+    """The files of a recording as local files, data files first, then by name.
+
+    Args:
+        root: Where they lie.
+        engine: The catalog.
+        recording_id: Whose.
+        folder: Existing local folder for copies of what lies in an object store.
 
     Raises:
-        DamagedError: one is in neither quarantine nor raw, or has another size.
+        DamagedError: one is in neither quarantine nor raw, or has another size or content.
         NotFoundError: no such recording.
     """
-    with reading(engine) as connection:
-        recording = recordings.get(connection, recording_id)
-        rows = recordings.files_of(connection, recording_id)
     files = []
-    for row in sorted(rows, key=lambda row: (row["sidecar"], row["name"])):
-        path = _lies(root, recording["organisation_id"], recording_id, row)
+    for row, place in _originals(root, engine, recording_id):
+        path = root.store.local(place, folder, row["sha256"])
         files.append(SourceFile(path, row["name"], row["size"], row["sha256"], row["sidecar"]))
     return files
 
 
-def _lies(root: Root, organisation: str, recording_id: str, row: dict[str, Any]) -> Path:
+def _originals(
+    root: Root, engine: Engine, recording_id: str
+) -> Iterator[tuple[dict[str, Any], Place]]:
+    with reading(engine) as connection:
+        recording = recordings.get(connection, recording_id)
+        rows = recordings.files_of(connection, recording_id)
+    for row in sorted(rows, key=lambda row: (row["sidecar"], row["name"])):
+        yield row, _lies(root, recording["organisation_id"], recording_id, row)
+
+
+def _lies(root: Root, organisation: str, recording_id: str, row: dict[str, Any]) -> Place:
     for path in (
         root.quarantine(organisation, recording_id) / row["sha256"],
         root.raw(organisation, row["sha256"]),
@@ -55,38 +67,35 @@ def _lies(root: Root, organisation: str, recording_id: str, row: dict[str, Any])
 
 
 def promote(root: Root, engine: Engine, recording_id: str) -> None:
-    """Link a recording's files into `raw/`, durably; the ones in quarantine stay for now.
+    """Give a recording's files their place in `raw/`, durably; those in quarantine stay for now.
 
-    Safe to repeat, and after a crash in the middle.
+    Nothing is copied on a folder, and an object store copies by itself. Safe to repeat, and after
+    a crash in the middle.
 
     Raises:
         DamagedError: an original is missing.
-        StoreUnavailableError: the disk is full.
+        StoreUnavailableError: the disk is full, or the store does not answer.
     """
     with reading(engine) as connection:
         organisation = recordings.get(connection, recording_id)["organisation_id"]
-    for file in source_files(root, engine, recording_id):
-        target = root.raw(organisation, file.sha256)
-        make_folder(target.parent)
-        if file.path != target:
-            link_durable(file.path, target)
+    for row, place in _originals(root, engine, recording_id):
+        target = root.raw(organisation, row["sha256"])
+        if place != target:
+            root.store.copy(place, target)
 
 
 def clear_quarantine(root: Root, organisation: str, recording_id: str) -> None:
     """Remove a recording's quarantine folder, once it is accepted and its files are in raw."""
-    folder = root.quarantine(organisation, recording_id)
-    if folder.exists():
-        shutil.rmtree(folder)
-        fsync_path(folder.parent)
+    root.store.remove_tree(root.quarantine(organisation, recording_id))
 
 
 def write_reasons(
     root: Root, organisation: str, recording_id: str, reasons: Sequence[Reason]
-) -> Path:
+) -> Place:
     """Write `reasons.json` beside the bytes of a quarantined recording."""
     folder = root.quarantine(organisation, recording_id)
-    make_folder(folder)
+    root.store.make_folder(folder)
     document = {"recording_id": recording_id, "reasons": [r.as_json() for r in reasons]}
     path = folder / "reasons.json"
-    write_durable(path, (json.dumps(document, ensure_ascii=False, indent=1) + "\n").encode())
+    root.store.write(path, (json.dumps(document, ensure_ascii=False, indent=1) + "\n").encode())
     return path

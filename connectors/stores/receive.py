@@ -18,13 +18,7 @@ from sqlalchemy import delete, func, select, update
 from connectors.stores.catalog import parties, recordings
 from connectors.stores.catalog.database import reading, writing
 from connectors.stores.catalog.models import Recording, RecordingFile, Robot
-from connectors.stores.durable import (
-    fsync_path,
-    link_durable,
-    make_folder,
-    storing,
-    write_durable,
-)
+from connectors.stores.durable import fsync_path, storing
 from connectors.stores.landing import FileWriter, Landed, copy_hashed, land_sidecar
 from connectors.stores.manifest import (
     NAME_LIMIT,
@@ -161,7 +155,8 @@ class Receiver:
                 found=row["state"],
             )
         folder = self._root.quarantine(organisation, recording)
-        make_folder(folder)
+        self._root.store.make_folder(folder)
+        landing = self._root.store.landing(folder, self._root.staging)
 
         def stored(landed: Landed) -> None:
             with writing(self._engine, organisation) as connection:
@@ -169,7 +164,8 @@ class Receiver:
 
         # Of a sidecar stored without a person's name, the size as sent is not kept.
         size = file["size"] if file["original_sha256"] is None else None
-        return FileWriter(folder, name, size, file["original_sha256"] or file["sha256"], stored)
+        sha256 = file["original_sha256"] or file["sha256"]
+        return FileWriter(folder, name, size, sha256, stored, landing=landing)
 
     def complete(self, recording: str, organisation: str) -> str:
         """Register a recording whose bytes are all there as `received`; returns its state.
@@ -222,13 +218,15 @@ class Receiver:
             )
             if begun.duplicate:
                 return begun
-            folder = self._root.quarantine(organisation, begun.recording_id)
-            make_folder(folder)
+            folder, store = (
+                self._root.quarantine(organisation, begun.recording_id),
+                self._root.store,
+            )
+            store.make_folder(folder)
             for index, part in enumerate(landed):
-                fsync_path(staging / str(index))
-                link_durable(staging / str(index), folder / part.sha256)
+                store.put(staging / str(index), folder / part.sha256, part.sha256)
             for part in beside:
-                link_durable(staging / part.sha256, folder / part.sha256)
+                store.put(staging / part.sha256, folder / part.sha256, part.sha256, synced=True)
             with writing(self._engine, organisation) as connection:
                 for part in (*landed, *beside):
                     _mark(connection, begun.recording_id, part.original_sha256 or part.sha256, part)
@@ -263,7 +261,7 @@ class Receiver:
             _refuse_shared(connection, organisation, recording, data)
             now_ns = self._clock()
             folder = self._root.quarantine(organisation, recording)
-            write_durable(folder / "manifest.json", document(row, files, now_ns))
+            self._root.store.write(folder / "manifest.json", document(row, files, now_ns))
             recordings.set_state(connection, recording, "received", received_ns=now_ns)
             detail = {"files": len(files), "bytes": row["bytes"]}
             recordings.add_step(connection, recording, "receive", now_ns, detail=detail)

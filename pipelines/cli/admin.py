@@ -57,6 +57,7 @@ def init(
         time.time_ns,
         database_url=settings.database_url,
         sector=sector,
+        access=settings.access,
     )
     emit(asdict(made), as_json=as_json)
     progress("keep the key: it is stored nowhere and not shown again")
@@ -72,7 +73,7 @@ def upgrade(
     from connectors.stores.root import FORMAT_VERSION, Root
 
     settings = settings_of(root=root, database_url=database_url)
-    opened = Root.open(settings.root)
+    opened = Root.open(settings.root, settings.access)
     engine = connect(settings.database_url or opened.database_url)
     try:
         migrate(engine)

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 Parameters = ParamSpec("Parameters")
 
 RootOption = Annotated[
-    str | None, typer.Option("--root", help="Folder of the lake. [env: TANADA_ROOT]")
+    str | None,
+    typer.Option("--root", help="Folder or s3://bucket/prefix of the lake. [env: TANADA_ROOT]"),
 ]
 DatabaseOption = Annotated[
     str | None, typer.Option("--database-url", help="Catalog database. [env: TANADA_DATABASE_URL]")
@@ -70,13 +71,13 @@ class Platform:
         """Open an initialised root and its catalog.
 
         Raises:
-            FailError: the root's format is another one.
+            FailError: the root's format is another one, or its store lacks what is needed.
             NotFoundError: there is no root.
         """
         from connectors.stores.catalog.database import connect
         from connectors.stores.root import Root
 
-        root = Root.open(settings.root)
+        root = Root.open(settings.root, settings.access)
         engine = connect(settings.database_url or root.database_url)
         return cls(settings, root, engine, clock)
 

@@ -22,7 +22,6 @@ from sqlalchemy import insert, select, update
 from connectors.stores.catalog import recordings
 from connectors.stores.catalog.database import writing
 from connectors.stores.catalog.models import CommitPlan, Recording
-from connectors.stores.durable import fsync_path
 from connectors.stores.lake import Lake
 from connectors.stores.originals import clear_quarantine, promote, write_reasons
 from pipelines.commit.log import checkpoint_path, markers
@@ -327,8 +326,8 @@ def settle(root: Root, lake: Lake, table: str, version: int, known: Mapping[str,
     """
     folder = root.table(table)
     checkpoint = checkpoint_path(folder, version)
-    if checkpoint.exists():
-        fsync_path(checkpoint)
+    if root.is_local and checkpoint.exists():
+        root.store.sync(checkpoint)
     lake.make_durable(table, version)
     Manifest(folder).extend(version, known)
 

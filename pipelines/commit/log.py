@@ -15,35 +15,36 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from connectors.stores.durable import fsync_path, make_folder, rename_durable
+from connectors.stores.store import store_of
 from pipelines.commit.manifest import Manifest
 from schemas.errors import DamagedError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
-    from pathlib import Path
+
+    from connectors.stores.store import Place
 
 _ENTRY: Final = re.compile(r"(\d{20})\.json")
 _CHECKPOINT: Final = re.compile(r"(\d{20})\.checkpoint\.parquet")
 _VERIFY: Final = "tanada lake verify"
 
 
-def entry_path(table: Path, version: int) -> Path:
+def entry_path(table: Place, version: int) -> Place:
     """Where the log entry of a version lies."""
     return table / "_delta_log" / f"{version:020}.json"
 
 
-def checkpoint_path(table: Path, version: int) -> Path:
+def checkpoint_path(table: Place, version: int) -> Place:
     """Where the checkpoint of a version lies, if it has one."""
     return table / "_delta_log" / f"{version:020}.checkpoint.parquet"
 
 
-def versions(table: Path) -> list[int]:
+def versions(table: Place) -> list[int]:
     """Versions that have a log entry, ascending."""
     return _numbers(table, _ENTRY)
 
 
-def markers(table: Path, version: int, wanted: Collection[str]) -> set[str]:
+def markers(table: Place, version: int, wanted: Collection[str]) -> set[str]:
     """Which of the wanted application transactions the table holds as of a version.
 
     Args:
@@ -57,7 +58,8 @@ def markers(table: Path, version: int, wanted: Collection[str]) -> set[str]:
     last = max((v for v in _numbers(table, _CHECKPOINT) if v <= version), default=-1)
     found: set[str] = set()
     if last >= 0:
-        column = pq.ParquetFile(checkpoint_path(table, last)).read(["txn.appId"])["txn"]
+        source = store_of(table).arrow(checkpoint_path(table, last))
+        column = pq.ParquetFile(source).read(["txn.appId"])["txn"]
         ids = pc.struct_field(column, "appId")
         held = pc.filter(ids, pc.is_in(ids, pa.array(list(wanted), pa.string())))
         found.update(held.to_pylist())
@@ -68,7 +70,7 @@ def markers(table: Path, version: int, wanted: Collection[str]) -> set[str]:
     return found
 
 
-def read_entry(table: Path, version: int) -> list[dict[str, Any]]:
+def read_entry(table: Place, version: int) -> list[dict[str, Any]]:
     """The actions of one version.
 
     Raises:
@@ -89,7 +91,7 @@ def read_entry(table: Path, version: int) -> list[dict[str, Any]]:
     return actions
 
 
-def repair_head(table: Path) -> int | None:
+def repair_head(table: Place) -> int | None:
     """Check the newest entry of a log; take it away where it is torn and nobody was told of it.
 
     An entry that was never acknowledged belongs to a plan that is open still, which recovery then
@@ -121,19 +123,19 @@ def repair_head(table: Path) -> int | None:
             next_step="restore the table from the backup, or ingest again from raw/",
         )
     torn = table / "_manifest" / "torn"
-    make_folder(torn)
+    store = store_of(table)
     for away in (checkpoint_path(table, head), table / "_delta_log" / "_last_checkpoint", path):
         if away.exists():
-            rename_durable(away, torn / f"{away.name}.{secrets.token_hex(4)}")
-    fsync_path(path.parent)
+            store.rename(away, torn / f"{away.name}.{secrets.token_hex(4)}")
+    store.sync(path.parent)
     return head
 
 
-def _numbers(table: Path, pattern: re.Pattern[str]) -> list[int]:
+def _numbers(table: Place, pattern: re.Pattern[str]) -> list[int]:
     return sorted(_matches(table / "_delta_log", pattern))
 
 
-def _matches(log: Path, pattern: re.Pattern[str]) -> Iterator[int]:
+def _matches(log: Place, pattern: re.Pattern[str]) -> Iterator[int]:
     for path in log.iterdir():
         if found := pattern.fullmatch(path.name):
             yield int(found[1])

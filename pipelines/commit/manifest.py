@@ -12,11 +12,12 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
-from connectors.stores.durable import make_folder, write_durable
+from connectors.stores.store import store_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
+
+    from connectors.stores.store import Place
 
 START: Final = "0" * 64
 """What stands for the entry before the first."""
@@ -29,11 +30,12 @@ class Manifest:
         table: Folder of the table.
     """
 
-    def __init__(self, table: Path) -> None:
+    def __init__(self, table: Place) -> None:
         self._table = table
         self._folder = table / "_manifest"
+        self._store = store_of(table)
 
-    def path(self, version: int) -> Path:
+    def path(self, version: int) -> Place:
         """Where the entry of a version lies."""
         return self._folder / f"{version:020}.json"
 
@@ -76,7 +78,7 @@ class Manifest:
         first = version
         while first > 0 and not self.covers(first - 1):
             first -= 1
-        make_folder(self._folder)
+        self._store.make_folder(self._folder)
         written = 0
         for number in range(first, version + 1):
             if not self.covers(number):
@@ -102,16 +104,16 @@ class Manifest:
             "added": sorted(added, key=lambda item: str(item["path"])),
             "previous": previous,
         }
-        write_durable(self.path(version), _canonical(document))
+        self._store.write(self.path(version), _canonical(document))
 
     def _cover_checkpoint(self, version: int) -> None:
         checkpoint = self._table / "_delta_log" / f"{version:020}.checkpoint.parquet"
         path = self._checkpoint_path(version)
         if checkpoint.exists() and not path.exists():
             digest = sha256_of(checkpoint)
-            write_durable(path, _canonical({"version": version, "checkpoint": digest}))
+            self._store.write(path, _canonical({"version": version, "checkpoint": digest}))
 
-    def _checkpoint_path(self, version: int) -> Path:
+    def _checkpoint_path(self, version: int) -> Place:
         return self._folder / f"{version:020}.checkpoint.json"
 
     def _digest(self, path: str) -> str | None:
@@ -122,10 +124,10 @@ class Manifest:
             return None
 
 
-def sha256_of(path: Path) -> str:
+def sha256_of(path: Place) -> str:
     """Lower-case hex digest of a whole file."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
 def _canonical(document: dict[str, Any]) -> bytes:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from connectors.stores.durable import fsync_path, make_folder, storing
+from connectors.stores.durable import storing
 from pipelines.commit.plan import CHECK_RUN, RECORDING, PlannedFile
 from pipelines.decode.staged import CONSTANTS, TableFile
 from schemas.tables import TABLES
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from connectors.stores.root import Root
+    from connectors.stores.store import Place
     from pipelines.commit.rows import Judged
     from pipelines.decode.report import StagedFile
 
@@ -44,12 +45,13 @@ class Packer:
 
     def __init__(self, root: Root, batch: str, organisation: str, folder: Path) -> None:
         self._root = root
+        self._store = root.store
         self._batch = batch
         self._organisation = organisation
         self._folder = folder
         self.placed = 0
         """Files placed so far."""
-        self._touched: set[Path] = set()
+        self._touched: set[Place] = set()
 
     def place(self, judged: Sequence[Judged], checked_ns: int) -> list[PlannedFile]:
         """Place everything the batch adds to the tables, `episodes` last.
@@ -86,18 +88,17 @@ class Packer:
             if not one.accepted or not one.report.blobs:
                 continue
             folder = self._root.media(self._organisation, one.recording_id)
-            make_folder(folder)
             for blob in one.report.blobs:
-                fsync_path(one.folder / blob.path)
-                with storing(folder):
-                    (one.folder / blob.path).rename(self._root.path / blob.blob)
+                target = self._root.path / blob.blob
+                self._store.move_in(one.folder / blob.path, target, blob.sha256)
                 placed.append(blob.blob)
-            fsync_path(folder)
+            self._store.sync(folder)
         return tuple(placed)
 
     def rewrite(self, file: PlannedFile, recordings: tuple[str, ...]) -> PlannedFile:
         """A file of some recordings' rows of another one, at a path of its own."""
-        rows = pq.read_table(self._root.table(file.table) / file.path, partitioning=None)
+        source = self._store.arrow(self._root.table(file.table) / file.path)
+        rows = pq.read_table(source, partitioning=None)
         rows = rows.filter(pc.is_in(rows["recording_id"], pa.array(recordings)))
         path, staged = self._write(file.table, [rows])
         placed = self._move(path, staged, file.day, recordings, file.keyed_by)
@@ -107,7 +108,7 @@ class Packer:
     def make_durable(self) -> None:
         """Bring the folders of everything placed to disk."""
         for folder in self._touched:
-            fsync_path(folder)
+            self._store.sync(folder)
         self._touched.clear()
 
     def _place_staged(self, table: str, day: str, pairs: Sequence[_Pair]) -> Iterator[PlannedFile]:
@@ -158,10 +159,7 @@ class Packer:
         path = f"{folder}/{self._batch}-{self.placed:04}.parquet"
         self.placed += 1
         target = self._root.table(staged.table) / path
-        make_folder(target.parent)
-        fsync_path(source)
-        with storing(target):
-            source.rename(target)
+        self._store.move_in(source, target, staged.sha256)
         self._touched.add(target.parent)
         return PlannedFile(
             table=staged.table,

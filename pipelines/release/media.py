@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from connectors.stores.durable import storing
+from connectors.stores.store import store_of
 from schemas.errors import DamagedError
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
     from numpy.typing import NDArray
+
+    from connectors.stores.store import Place, Reader
 
 _CHUNK_BYTES: Final = 8 << 20
 JPEG_START: Final = b"\xff\xd8\xff"
@@ -41,7 +44,9 @@ class Copied:
     sizes: frozenset[tuple[int, int]]
 
 
-def copy_pictures(root: Path, pictures: pa.Table, index: NDArray[np.int64], target: Path) -> Copied:
+def copy_pictures(
+    root: Place, pictures: pa.Table, index: NDArray[np.int64], target: Path
+) -> Copied:
     """Write the pictures that frames use, each once, in the order of time.
 
     Args:
@@ -60,10 +65,17 @@ def copy_pictures(root: Path, pictures: pa.Table, index: NDArray[np.int64], targ
     sizes = chosen["size"].to_numpy()
     starts = np.zeros(len(used), np.int64)
     np.cumsum(sizes[:-1], out=starts[1:])
-    with storing(target), target.open("xb") as out:
+    with storing(target), target.open("xb") as out, ExitStack() as opened:
+        readers: dict[str, Reader] = {}
         for first, stop in _runs(blobs, source_offset, sizes):
-            length = int(sizes[first:stop].sum())
-            _copy_range(root / blobs[first], int(source_offset[first]), length, out)
+            length, offset, blob = (
+                int(sizes[first:stop].sum()),
+                int(source_offset[first]),
+                blobs[first],
+            )
+            if blob not in readers:
+                readers[blob] = opened.enter_context(closing(_open(root / blob, offset, length)))
+            _copy_range(readers[blob], blob, offset, length, out)
     place = np.searchsorted(used, index)
     there = index >= 0
     place = np.where(there, place, 0)
@@ -89,27 +101,27 @@ def _runs(
     return list(pairwise(edges))
 
 
-def _copy_range(source: Path, offset: int, length: int, out: BinaryIO) -> None:
+def _open(blob: Place, offset: int, length: int) -> Reader:
     try:
-        descriptor = os.open(source, os.O_RDONLY)
+        return store_of(blob).reader(blob)
     except FileNotFoundError as error:
-        raise _damaged(source, offset, length) from error
-    try:
-        while length:
-            chunk = os.pread(descriptor, min(length, _CHUNK_BYTES), offset)
-            if not chunk:
-                raise _damaged(source, offset, length)
-            out.write(chunk)
-            offset += len(chunk)
-            length -= len(chunk)
-    finally:
-        os.close(descriptor)
+        raise _damaged(blob.name, offset, length) from error
 
 
-def _damaged(source: Path, offset: int, length: int) -> DamagedError:
+def _copy_range(source: Reader, name: str, offset: int, length: int, out: BinaryIO) -> None:
+    while length:
+        chunk = source.read_at(offset, min(length, _CHUNK_BYTES))
+        if not chunk:
+            raise _damaged(name, offset, length)
+        out.write(chunk)
+        offset += len(chunk)
+        length -= len(chunk)
+
+
+def _damaged(name: str, offset: int, length: int) -> DamagedError:
     return DamagedError(
         "pictures are missing from their file",
-        subject=source.name,
+        subject=name.rsplit("/", 1)[-1],
         expected=f"{length} bytes from {offset}",
         found="the end of the file, or no file",
         next_step="tanada lake verify",

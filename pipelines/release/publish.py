@@ -2,37 +2,46 @@
 
 Readers ask the catalog, so a crash in between leaves a folder that nobody sees; the next build
 of the dataset clears it away.
+
+In a bucket a tree is no single rename, and no lock is seen by other machines. So a build claims
+its version by a conditional put before the first file goes up; whoever comes second takes the next
+number. A claimed version is never claimed again, so two trees never mix.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import func, insert, select, update
 
 from connectors.stores.catalog import models
 from connectors.stores.catalog.database import reading, writing
 from connectors.stores.catalog.parties import operator_id
-from connectors.stores.durable import make_folder, rename_durable
+from connectors.stores.durable import make_folder
+from connectors.stores.object_path import ObjectPath
 from pipelines.release.select import READABLE
-from schemas.errors import CatalogBusyError, ConflictError, GoneError
+from pipelines.release.tree import LOG
+from schemas.errors import CatalogBusyError, ConflictError, GoneError, StoreUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from sqlalchemy import Connection, Engine
 
     from connectors.stores.root import Root
+    from connectors.stores.store import Place
     from pipelines.release.tree import WrittenFile
     from schemas.recipe import Recipe
 
-_PART = 500
+_PART: Final = 500
+_ABANDONED_NS: Final = 24 * 3_600_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +69,12 @@ class Draft:
 
 @contextmanager
 def building(root: Root, dataset: str) -> Iterator[Path]:
-    """An empty working folder, while nobody else builds this dataset.
+    """An empty working folder, while nobody else on this machine builds this dataset.
 
     Raises:
         CatalogBusyError: another process builds it.
     """
-    lock = root.release(dataset, 0).with_name(".lock")
+    lock = _lock(root, dataset)
     make_folder(lock.parent)
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
     folder = root.staging / f"release-{dataset}"
@@ -87,6 +96,13 @@ def building(root: Root, dataset: str) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
     finally:
         os.close(descriptor)
+
+
+def _lock(root: Root, dataset: str) -> Path:
+    place = root.release(dataset, 0).with_name(".lock")
+    if isinstance(place, Path):
+        return place
+    return root.staging.with_name(f"{root.staging.name}-locks") / f"{dataset}.lock"
 
 
 def newest(engine: Engine, dataset: str) -> tuple[int, str] | None:
@@ -143,19 +159,51 @@ def publish(root: Root, engine: Engine, folder: Path, draft: Draft, now_ns: int)
     query = select(func.max(models.Release.version)).where(models.Release.dataset_id == dataset)
     with reading(engine) as connection:
         version = (connection.execute(query).scalar_one_or_none() or 0) + 1
+    if not root.is_local:
+        version = _claimed(root, engine, dataset, version, now_ns)
     target = root.release(dataset, version)
-    if target.exists():
-        # Left by a crash after the rename: the catalog does not know it.
-        shutil.rmtree(target)
-    rename_durable(folder, target)
+    # Left by a crash after the rename: the catalog does not know it.
+    root.store.remove_tree(target)
     try:
+        root.store.move_tree_in(folder, target, _in_order(draft.files))
         with writing(engine) as connection:
             _require_readable(connection, draft)
             _put_dataset(connection, draft, now_ns)
             _put_release(connection, draft, version, now_ns)
     except BaseException:
-        shutil.rmtree(target, ignore_errors=True)
+        _drop(target)
         raise
+    return version
+
+
+def _in_order(files: Sequence[WrittenFile]) -> dict[str, str]:
+    """Path -> SHA-256; logs come last, so that a table is there wholly or not at all."""
+    ordered = sorted(files, key=lambda file: (LOG in file.path.split("/"), file.path))
+    return {file.path: file.sha256 for file in ordered}
+
+
+def _drop(target: Place) -> None:
+    if isinstance(target, Path):
+        shutil.rmtree(target, ignore_errors=True)
+        return
+    # The first error is the one to tell; what stays is nobody's, and the next build removes it.
+    with suppress(StoreUnavailableError):
+        target.store.remove_tree(target)
+
+
+def _claimed(root: Root, engine: Engine, dataset: str, version: int, now_ns: int) -> int:
+    """The first version from this one on that no other build has claimed; it is ours now."""
+    claims = root.release(dataset, 0).with_name(".claims")
+    if not isinstance(claims, ObjectPath):
+        raise TypeError("only builds into a bucket claim their version")
+    with reading(engine) as connection:
+        known = {row["version"] for row in releases(connection, dataset)}
+    for claim in claims.iterdir():
+        old = now_ns - claim.stat().st_mtime_ns > _ABANDONED_NS
+        if old and int(claim.name) not in known:
+            root.store.remove_tree(root.release(dataset, int(claim.name)))
+    while not claims.store.create(claims / str(version), secrets.token_hex(16).encode()):
+        version += 1
     return version
 
 

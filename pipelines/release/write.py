@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from connectors.stores.store import Place
     from pipelines.release.frames import Layout
     from pipelines.release.media import Copied
     from pipelines.release.samples import Samples
@@ -100,7 +101,7 @@ def write_rows(
     reader: Reader,
     episodes: Sequence[Episode],
     *,
-    media_root: Path,
+    media_root: Place,
     progress: Progress,
 ) -> Written:
     """Write tables, pictures and the preview of a release into an empty folder.
@@ -155,7 +156,7 @@ class _Build:
     """State while episodes are added one by one."""
 
     def __init__(
-        self, folder: Path, recipe: Recipe, shapes: dict[str, Layout], media_root: Path
+        self, folder: Path, recipe: Recipe, shapes: dict[str, Layout], media_root: Place
     ) -> None:
         self._folder = folder
         self._recipe = recipe

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,17 +22,18 @@ from mcap.reader import make_reader
 from mcap_ros2.decoder import DecoderFactory
 from scipy.spatial.transform import Rotation, Slerp
 
-from connectors.settings import Settings
 from connectors.stores.initialise import initialise
 from infra.demo.robot_log import LogSpec, write_log
 from pipelines.cli.platform import Platform
 from pipelines.ingest import Contribution, ingest
 from pipelines.release.build import build
 from pipelines.release.recipe_file import parse_recipe
+from tests.servers.lakes import Lakes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+
+    from tests.servers.catalogs import Catalogs
 
 RATE = Fraction(30_000, 1001)
 PAUSE = ("/joint_states", 1.1, 1.4)
@@ -97,17 +99,33 @@ def foreign(log: Path) -> dict[str, Rows]:
 
 
 @pytest.fixture(scope="module")
-def root(log: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of the release, built from the ingested log."""
-    lake = tmp_path_factory.mktemp("platform") / "lake"
+def root(
+    log: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
+    session_catalogs: Catalogs,
+) -> Path:
+    """Folder of the release, built from the ingested log; of a bucket, a copy of it."""
+    folder = tmp_path_factory.mktemp("platform")
     clock = itertools.count(1_795_000_000_000_000_000, 1_000_000).__next__
-    initialise(lake, "Acme", clock)
-    with Platform.open(Settings(root=str(lake)), clock) as platform:
+    on_s3 = request.config.getoption("--store") == "s3"
+    minio = request.getfixturevalue("minio") if on_s3 else None
+    settings = Lakes(folder, session_catalogs, minio).settings()
+    url, access = settings.database_url, settings.access
+    initialise(settings.root, "Acme", clock, database_url=url, access=access)
+    with Platform.open(settings, clock) as platform:
         result = ingest(platform, [log], Contribution("acme", "default", "acme-own-use"))
         assert [o.status for o in result.outcomes] in (["accepted"], ["accepted_with_warnings"])
         release = build(platform, parse_recipe(RECIPE.encode()))
         assert build(platform, parse_recipe(RECIPE.encode())).digest == release.digest
-        return platform.root.release("golden", release.version)
+        place = platform.root.release("golden", release.version)
+        if isinstance(place, Path):
+            return place
+        for found in place.rglob("*"):
+            copy = folder / "copy" / found.relative_to(place)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(found.read_bytes())
+        return folder / "copy"
 
 
 @pytest.fixture(scope="module")

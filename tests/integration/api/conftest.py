@@ -27,6 +27,8 @@ from connectors.stores.catalog.models import Release, ReleaseFile, ReleaseRecord
 from connectors.stores.receive import FileEntry, Receiver
 from connectors.stores.root import Root
 from schemas.licences import MedicalData, PersonalData, Terms, Territory
+from tests.servers.lakes import s3_settings
+from tests.servers.minio import BUCKET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -234,14 +236,13 @@ REASON = {
 }
 
 
-def build(folder: Path, catalogs: Catalogs) -> World:
+def build(settings: Settings) -> World:
     """A platform with an operator, a partner, its rival, a model team and a stranger."""
     clock = Clock()
-    root = Root.create(folder / "lake", clock)
-    url = catalogs.new(root.path)
-    engine = database.connect(url)
+    root = Root.create(settings.root, clock, settings.access)
+    engine = database.connect(settings.database_url or root.database_url)
     database.migrate(engine)
-    world = World(root, Settings(root=str(root.path), database_url=url), clock, engine)
+    world = World(root, settings, clock, engine)
     world.files = _files()
     _parties(world)
     with database.writing(engine) as connection:
@@ -301,28 +302,46 @@ def _parties(world: World) -> None:
 
 
 @pytest.fixture(scope="session")
-def pattern(tmp_path_factory: pytest.TempPathFactory, session_catalogs: Catalogs) -> World:
-    """The platform that every test gets a copy of."""
-    built = build(tmp_path_factory.mktemp("pattern"), session_catalogs)
+def pattern(
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
+    session_catalogs: Catalogs,
+) -> tuple[World, Path]:
+    """The platform that every test gets a copy of, and what of it is local."""
+    folder = tmp_path_factory.mktemp("pattern") / "lake"
+    url = session_catalogs.new(folder)
+    if request.config.getoption("--store") == "s3":
+        built = build(s3_settings(request.getfixturevalue("minio"), folder, database_url=url))
+    else:
+        built = build(Settings(root=str(folder), database_url=url))
     built.engine.dispose()
-    return built
+    return built, folder
 
 
 @pytest.fixture
-def world(pattern: World, tmp_path: Path, catalogs: Catalogs) -> Iterator[World]:
-    skipped = shutil.ignore_patterns("catalog.db*")
-    shutil.copytree(pattern.root.path, tmp_path / "lake", ignore=skipped)
-    root = Root.open(tmp_path / "lake")
-    url = catalogs.copy(pattern.settings.database_url or "", root.path)
+def world(
+    pattern: tuple[World, Path], tmp_path: Path, request: pytest.FixtureRequest, catalogs: Catalogs
+) -> Iterator[World]:
+    made, folder = pattern
+    lake = tmp_path / "lake"
+    shutil.copytree(folder, lake, ignore=shutil.ignore_patterns("catalog.db*"))
+    url = catalogs.copy(made.settings.database_url or "", lake)
+    settings = Settings(root=str(lake), database_url=url)
+    if not made.root.is_local:
+        settings = s3_settings(request.getfixturevalue("minio"), lake, database_url=url)
+        target = made.root.path.store.place(settings.root.removeprefix(f"s3://{BUCKET}/"))
+        for found in made.root.path.rglob("*"):
+            made.root.store.copy(found, target / str(found.relative_to(made.root.path)))
+    root = Root.open(settings.root, settings.access)
     copied = replace(
-        pattern,
+        made,
         root=root,
-        settings=Settings(root=str(root.path), database_url=url),
-        clock=Clock(pattern.clock.now_ns),
+        settings=settings,
+        clock=Clock(made.clock.now_ns),
         engine=database.connect(url),
-        grants=dict(pattern.grants),
-        files=dict(pattern.files),
-        recordings=dict(pattern.recordings),
+        grants=dict(made.grants),
+        files=dict(made.files),
+        recordings=dict(made.recordings),
     )
     yield copied
     copied.engine.dispose()

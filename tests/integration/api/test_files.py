@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import socket
 import time
 from typing import Any
@@ -129,7 +128,7 @@ def test_a_cap_stops_before_the_first_byte(call: Any, world: Any, terms: Any) ->
 def test_a_reader_who_leaves_is_charged_for_what_was_sent(world: Any, url: str) -> None:
     size = 64 << 20
     path = world.root.release("kitchen-pick", 2) / PATH
-    os.truncate(path, size)
+    path.write_bytes(bytes(size))
     with database.writing(world.engine) as connection:
         connection.execute(
             update(ReleaseFile)
@@ -149,7 +148,7 @@ def test_a_reader_who_leaves_is_charged_for_what_was_sent(world: Any, url: str) 
 def test_concurrency_is_counted(world: Any, url: str, call: Any, terms: Any) -> None:
     one = terms(concurrency=1).document()
     path = world.root.release("kitchen-pick", 2) / PATH
-    os.truncate(path, 64 << 20)
+    path.write_bytes(bytes(64 << 20))
     with database.writing(world.engine) as connection:
         change = update(Grant).where(Grant.id == world.grants["model"])
         connection.execute(change.values(terms=one))
@@ -182,6 +181,7 @@ def test_paths_lead_nowhere_else(call: Any, path: str) -> None:
     assert b"Picked" not in answer.content
 
 
+@pytest.mark.folder("links and paths that lead out of it")
 def test_even_a_wrong_row_leads_nowhere_else(call: Any, world: Any, tmp_path: Any) -> None:
     outside = tmp_path / "outside.txt"
     outside.write_bytes(b"rival's")
@@ -203,7 +203,7 @@ def test_even_a_wrong_row_leads_nowhere_else(call: Any, world: Any, tmp_path: An
 
 def test_a_file_of_another_length_is_not_served(call: Any, world: Any) -> None:
     path = world.root.release("kitchen-pick", 2) / PATH
-    os.truncate(path, 10)
+    path.write_bytes(path.read_bytes()[:10])
     answer = call("model", "GET", FILE)
     assert answer.status_code == 500
     assert str(world.root.path) not in answer.text

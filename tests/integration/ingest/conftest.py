@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Protocol
 import pyarrow as pa
 import pytest
 
-from connectors.settings import Settings
 from connectors.stores.initialise import initialise
 from infra.demo.robot_log import STANDARD, LogSpec, write_log
 from pipelines.check.validator import Validator
@@ -23,7 +22,7 @@ from schemas.tables import TABLES
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.servers.catalogs import Catalogs
+    from tests.servers.lakes import Lakes
 
 REPOSITORY = Path(__file__).parents[3]
 # What differs between two runs over the same recordings, and says so.
@@ -85,24 +84,23 @@ def content() -> Callable[[Platform], dict[str, dict[str, str]]]:
 
 
 class Driver(Protocol):
-    def __call__(self, platform: Platform, *arguments: str | Path) -> subprocess.Popen[str]: ...
+    def __call__(self, root: object, *arguments: str | Path) -> subprocess.Popen[str]: ...
 
 
 @pytest.fixture
-def driver() -> Iterator[Driver]:
+def driver(lakes: Lakes) -> Iterator[Driver]:
     """Starts `driver.py` in a session of its own; what is left of it is killed afterwards."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(platform: Platform, *arguments: str | Path) -> subprocess.Popen[str]:
+    def start(root: object, *arguments: str | Path) -> subprocess.Popen[str]:
         script = str(Path(__file__).with_name("driver.py"))
-        root, url = str(platform.root.path), platform.settings.database_url
-        assert url is not None
         process = subprocess.Popen(
-            [sys.executable, script, root, url, *map(str, arguments)],
+            [sys.executable, script, str(root), *map(str, arguments)],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             cwd=REPOSITORY,
-            env={"PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"},
+            env={"PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"} | lakes.environment(root),
             start_new_session=True,
         )
         started.append(process)
@@ -113,20 +111,21 @@ def driver() -> Iterator[Driver]:
         if process.poll() is None:
             process.kill()
         process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                stream.close()
 
 
 @pytest.fixture
-def second_platform(tmp_path: Path, catalogs: Catalogs) -> Callable[[], object]:
+def second_platform(lakes: Lakes) -> Callable[[], object]:
     """A platform beside the first one, for uninterrupted runs of the same recordings."""
 
     @contextmanager
     def opened(name: str = "reference") -> Iterator[Platform]:
-        root = tmp_path / name
-        url = catalogs.new(root)
-        initialise(root, "Acme", time.time_ns, database_url=url)
-        with Platform.open(Settings(root=str(root), database_url=url, workers=2)) as platform:
+        settings = lakes.settings(name, workers=2)
+        access, url = settings.access, settings.database_url
+        initialise(settings.root, "Acme", time.time_ns, database_url=url, access=access)
+        with Platform.open(settings) as platform:
             yield platform
 
     return opened

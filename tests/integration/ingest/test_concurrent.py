@@ -40,8 +40,8 @@ def test_two_processes_with_the_same_files_commit_each_once(
         ingest(reference, logs, contribution(reference), validator=validator)
         expected = content(reference)
 
-    forwards = driver(platform, "ingest", *logs)
-    backwards = driver(platform, "ingest", *reversed(logs))
+    forwards = driver(platform.root.path, "ingest", *logs)
+    backwards = driver(platform.root.path, "ingest", *reversed(logs))
     answers = [process.communicate(timeout=300)[0] for process in (forwards, backwards)]
 
     assert forwards.returncode == backwards.returncode == 0

@@ -89,7 +89,7 @@ def test_kills_lose_and_double_nothing(
 
     for number in range(KILLS):
         mine = logs[number * PER_ROUND : (number + 1) * PER_ROUND]
-        process = driver(platform, "ingest", *mine)
+        process = driver(platform.root.path, "ingest", *mine)
         hits[kill_at(process, steps[number], chance.random() * 0.03)] += 1
         done = recover(platform)
         assert recover(platform).as_json() == type(done)().as_json()

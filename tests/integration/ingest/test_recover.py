@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from pipelines.check.validator import Validator
     from pipelines.cli.platform import Platform
+    from tests.servers.lakes import Lakes
 
     Content = Callable[[Platform], dict[str, dict[str, str]]]
 
@@ -194,13 +195,15 @@ def test_two_recoveries_at_once_replay_a_plan_once(
     assert verify(platform, deep=True).findings == []
 
 
-def test_a_worker_told_to_stop_finishes_its_batch(platform: Platform, make_logs, tmp_path: Path):
+def test_a_worker_told_to_stop_finishes_its_batch(
+    platform: Platform, lakes: Lakes, make_logs, tmp_path: Path
+):
     import subprocess
     import sys
     from pathlib import Path as Folder
 
     keys = received(platform, *make_logs(tmp_path / "logs", 3))
-    environment = {"TANADA_ROOT": str(platform.root.path), "PATH": "/usr/bin:/bin"}
+    environment = lakes.environment(platform.root.path) | {"PATH": "/usr/bin:/bin"}
     process = subprocess.Popen(
         [Folder(sys.executable).with_name("tanada"), "worker"],
         env=environment,
@@ -223,7 +226,7 @@ def test_conflicts_beyond_patience_leave_an_open_plan(
     from deltalake import DeltaTable
 
     (log,) = make_logs(tmp_path / "logs", 1)
-    folder = str(platform.root.table("imu"))
+    uri, options = platform.root.store.delta(platform.root.table("imu"))
 
     def interfere(step: str) -> None:
         # Another writer, between this one's look and its commit, every time.
@@ -233,7 +236,7 @@ def test_conflicts_beyond_patience_leave_an_open_plan(
             def opened(lake, table, version=None):
                 snapshot = original(lake, table, version)
                 if table == "imu" and version is None:
-                    DeltaTable(folder).alter.set_table_properties(
+                    DeltaTable(uri, storage_options=options).alter.set_table_properties(
                         {"delta.checkpointInterval": "10"}
                     )
                 return snapshot

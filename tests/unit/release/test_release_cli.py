@@ -10,6 +10,7 @@ import yaml
 from typer.testing import CliRunner
 
 from pipelines.cli import release as commands
+from tests.servers.lakes import environment_of
 
 
 @pytest.fixture
@@ -23,7 +24,9 @@ def tanada(platform):
         pass
 
     def run(*words: str):
-        return CliRunner().invoke(app, ["release", *words, "--root", str(platform.root.path)])
+        environment = environment_of(platform.settings)
+        arguments = ["release", *words, "--root", str(platform.root.path)]
+        return CliRunner(env=environment).invoke(app, arguments)
 
     return run
 

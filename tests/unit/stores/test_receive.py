@@ -3,7 +3,6 @@ import json
 import os
 import re
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from schemas.errors import (
     WrongUseError,
 )
 from schemas.ids import recording_id
+from tests.servers.lakes import environment_of
 
 BAG = "robot/rosbag2/rosbag2_py/test/resources/mcap/wbag"
 REPOSITORY = Path(__file__).parents[3]
@@ -88,7 +88,8 @@ def test_a_real_bag_is_received_once_whatever_its_names_and_order(
     assert again.recording_id == first.recording_id
     assert stored(platform) == before
     assert len(before) == 6
-    for file in originals.source_files(platform.root, platform.engine, first.recording_id):
+    root, engine = platform.root, platform.engine
+    for file in originals.source_files(root, engine, first.recording_id, tmp_path):
         assert sha256(file.path.read_bytes()) == file.sha256
     assert list(platform.root.staging.iterdir()) == []
 
@@ -113,8 +114,8 @@ def test_a_duplicate_is_answered_by_two_looks_into_the_catalog(platform, receive
     files, _ = bag
     got = receiver.receive_paths("acme", files, "default", "acme-own-use")
     manifest = [entry(f.name, f.read_bytes()) for f in files]
-    shutil.rmtree(platform.root.tables)
-    shutil.rmtree(platform.root.quarantine("acme", got.recording_id))
+    platform.root.store.remove_tree(platform.root.tables)
+    platform.root.store.remove_tree(platform.root.quarantine("acme", got.recording_id))
     with statements(platform.engine) as seen:
         assert receiver.begin("acme", manifest, "default", "acme-own-use").duplicate
     assert [words.split()[0] for words, _ in seen] == ["SELECT", "SELECT"]
@@ -313,20 +314,24 @@ def test_a_meta_json_that_cannot_be_read_is_not_stored(platform, receiver):
         receiver.writer(begun.recording_id, "acme", "meta.json")
 
 
-def test_promoting_links_the_bytes_and_clearing_leaves_them_in_raw(platform, receiver, bag):
+@pytest.mark.folder("links, and originals that are read where they lie")
+def test_promoting_links_the_bytes_and_clearing_leaves_them_in_raw(
+    platform, receiver, bag, tmp_path
+):
     files, sidecars = bag
     got = receiver.receive_paths("acme", files, "default", "acme-own-use", sidecars=sidecars)
     for _ in range(2):
         originals.promote(platform.root, platform.engine, got.recording_id)
     for _ in range(2):
         originals.clear_quarantine(platform.root, "acme", got.recording_id)
-    found = originals.source_files(platform.root, platform.engine, got.recording_id)
+    where = (platform.root, platform.engine, got.recording_id, tmp_path)
+    found = originals.source_files(*where)
     assert [f.sidecar for f in found] == [False] * 5 + [True]
     assert all(f.path == platform.root.raw("acme", f.sha256) for f in found)
     assert all(sha256(f.path.read_bytes()) == f.sha256 for f in found)
     found[0].path.unlink()
     with pytest.raises(DamagedError, match=re.escape(found[0].name)):
-        originals.source_files(platform.root, platform.engine, got.recording_id)
+        originals.source_files(*where)
 
 
 def test_a_full_disk_stops_cleanly_and_a_retry_succeeds(platform, receiver, tmp_path):
@@ -346,13 +351,13 @@ def test_a_full_disk_stops_cleanly_and_a_retry_succeeds(platform, receiver, tmp_
 
 
 CHILD = """
-import sys, time
+import os, sys, time
 from pathlib import Path
 from connectors.settings import Settings
 from connectors.stores.receive import Receiver
 from pipelines.cli.platform import Platform
-root, url, begin_ns, *paths = sys.argv[1:]
-with Platform.open(Settings(root=root, database_url=url)) as platform:
+root, begin_ns, *paths = sys.argv[1:]
+with Platform.open(Settings.from_environment(os.environ, root=root)) as platform:
     receiver = Receiver(platform.root, platform.engine, time.time_ns)
     print("ready", flush=True)
     while time.time_ns() < int(begin_ns):
@@ -364,10 +369,10 @@ with Platform.open(Settings(root=root, database_url=url)) as platform:
 
 
 def start(platform, paths, begin_ns=0):
-    where = [str(platform.root.path), platform.settings.database_url]
     return subprocess.Popen(
-        [sys.executable, "-c", CHILD, *where, str(begin_ns), *map(str, paths)],
+        [sys.executable, "-c", CHILD, str(platform.root.path), str(begin_ns), *map(str, paths)],
         cwd=REPOSITORY,
+        env=os.environ | environment_of(platform.settings),
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -423,5 +428,5 @@ def test_kills_lose_nothing_acknowledged_and_double_nothing(platform, tmp_path):
     assert len(rows) == 30
     assert {r["state"] for r in rows} == {"received"}
     for row in rows:
-        (file,) = originals.source_files(platform.root, platform.engine, row["id"])
+        (file,) = originals.source_files(platform.root, platform.engine, row["id"], tmp_path)
         assert sha256(file.path.read_bytes()) == file.sha256
