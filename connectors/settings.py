@@ -74,6 +74,13 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(
         "batch_recordings", "TANADA_BATCH_RECORDINGS", 200, "recordings committed in one batch"
     ),
+    Setting(
+        "landing",
+        "TANADA_LANDING",
+        None,
+        "folder whose landing/<organisation>/<robot>/<YYYY-MM-DD>/ the scheduled ingest reads",
+    ),
+    Setting("recipes", "TANADA_RECIPES", None, "folder of recipes that are built on schedule"),
 )
 """Every setting, in the order of the documentation."""
 
@@ -94,6 +101,8 @@ class Settings:
     child_output_bytes: int = 64 * 1024 * MIB
     territory: str = "JP"
     batch_recordings: int = 200
+    landing: str | None = None
+    recipes: str | None = None
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], **flags: str | int | None) -> Settings:
