@@ -51,8 +51,9 @@ def ingest_incoming(
     Returns:
         `recordings`: what became of each; `statuses`: how many of this call; `verdicts`, `rows`
         and `rules`: of all recordings in these landings, whenever they were decided; `waiting`
-        and `left_out`: what was not handed in. `outcome` is `retry` where something waits or
-        failed, else `refused` where something was refused, now or before, or left out.
+        and `left_out`: what was not handed in; `data_docs`: folders of the checks' pages.
+        `outcome` is `retry` where something waits or failed, else `refused` where something was
+        refused, now or before, or could not be handed in.
 
     Raises:
         NotFoundError: the landing folder does not exist.
@@ -120,7 +121,12 @@ def _document(
         "rules": {rule: len(ids) for rule, ids in sorted(rules.items())},
         "waiting": waiting,
         "left_out": not_handed_in,
+        "data_docs": [str(platform.root.data_docs(one)) for one in _owners(found.landings)],
     }
+
+
+def _owners(landings: Sequence[Landing]) -> list[str]:
+    return sorted({landing.organisation for landing in landings})
 
 
 def _notes(landings: Sequence[Landing]) -> list[str]:

@@ -88,6 +88,8 @@ class Job:
         parameters: What it takes.
         by_day: Whether one run is about one day (parameter `day`) and one sector (`sector`), so
             that missed days are caught up and past ones can be run again.
+        refusal_fails: Whether `refused` is an alarm, so that the run counts as failed. What a
+            partner sent broken is reported and no alarm: quarantine stops the recording alone.
     """
 
     name: str
@@ -100,6 +102,7 @@ class Job:
     pool: str
     parameters: tuple[Parameter, ...] = ()
     by_day: bool = False
+    refusal_fails: bool = False
 
     def as_json(self) -> Document:
         """Plain values: what `tanada jobs list` shows."""
@@ -111,6 +114,7 @@ class Job:
             "retry_minutes": self.retry_minutes,
             "pool": self.pool,
             "by_day": self.by_day,
+            "refusal_fails": self.refusal_fails,
             "parameters": {p.name: p.default for p in self.parameters},
             "does": self.doc,
         }
@@ -357,6 +361,7 @@ JOBS: Final[Mapping[str, Job]] = MappingProxyType(
                     Parameter("table", "text", None, "only this table"),
                     Parameter("deep", "flag", default=False, doc="read every data file"),
                 ),
+                refusal_fails=True,
             ),
             Job(
                 "verdicts",
@@ -367,6 +372,7 @@ JOBS: Final[Mapping[str, Job]] = MappingProxyType(
                 retries=1,
                 retry_minutes=15,
                 pool="lake",
+                refusal_fails=True,
             ),
             Job(
                 "releases",
@@ -378,6 +384,7 @@ JOBS: Final[Mapping[str, Job]] = MappingProxyType(
                 retry_minutes=10,
                 pool="lake",
                 parameters=(Parameter("recipe", "text", None, "only this file of the folder"),),
+                refusal_fails=True,
             ),
             Job(
                 "expire",
