@@ -185,7 +185,8 @@ def _denied(rule: str, grant: GrantRecord | None) -> Judgement:
 
 
 def _judge_grant(release: ReleaseRecord | None, grant: GrantRecord, request: Request) -> Judgement:
-    if grant.state != "active":
+    # An expired grant is judged by its terms: they say "expired", and hold again if extended.
+    if grant.state not in {"active", "expired"}:
         return _denied("grant_revoked", grant)
     try:
         terms = effective_terms(release.terms if release else None, grant.terms)

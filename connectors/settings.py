@@ -97,6 +97,13 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "local folder for work in progress of a lake on an object store; default: the system's "
         "temporary folder",
     ),
+    Setting(
+        "landing",
+        "TANADA_LANDING",
+        None,
+        "folder whose landing/<organisation>/<robot>/<YYYY-MM-DD>/ the scheduled ingest reads",
+    ),
+    Setting("recipes", "TANADA_RECIPES", None, "folder of recipes that are built on schedule"),
 )
 """Every setting, in the order of the documentation."""
 
@@ -117,6 +124,8 @@ class Settings:
     child_output_bytes: int = 64 * 1024 * MIB
     territory: str = "JP"
     batch_recordings: int = 200
+    landing: str | None = None
+    recipes: str | None = None
     s3_endpoint: str | None = None
     s3_access_key: str | None = None
     s3_secret_key: str | None = None

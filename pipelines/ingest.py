@@ -106,6 +106,22 @@ def ingest(
     """
     watch = watch or Watch()
     candidates = find_recordings(paths, watch.left_out)
+    return ingest_found(
+        platform, candidates, contribution, watch=watch, validator=validator, trace=trace
+    )
+
+
+def ingest_found(
+    platform: Platform,
+    candidates: Sequence[Candidate],
+    contribution: Contribution,
+    *,
+    watch: Watch | None = None,
+    validator: Validator | None = None,
+    trace: Callable[[str], None] = lambda _step: None,
+) -> IngestResult:
+    """The same for recordings that were found already."""
+    watch = watch or Watch()
     watch.found(len(candidates))
     recover(platform, trace=trace)
     with Station(platform, trace, validator) as station:

@@ -5,10 +5,13 @@ pin tables -> select episodes -> licence -> write rows -> describe -> seal -> pu
 ```
 The tree is written beside the releases and moved into its place whole; the catalog names it only
 then. The same recipe on the same table versions gives the same digest, and no new version.
+Provenance names table versions, so a compaction alone changes the digest; a scheduled build asks
+with `skip_unchanged` whether what it would read is what the newest release was made from.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -18,12 +21,13 @@ import pyarrow.compute as pc
 
 from pipelines.release import card
 from pipelines.release.licensing import LeftOut, licensed_episodes, obligations, release_terms
-from pipelines.release.publish import Draft, building, newest, publish
+from pipelines.release.publish import Draft, building, newest, newest_release, publish
 from pipelines.release.reader import Reader
 from pipelines.release.select import limit_episodes, select_episodes
 from pipelines.release.statistics import Described, describe
 from pipelines.release.tree import canonical_json, release_digest, seal
 from pipelines.release.write import write_rows
+from schemas.licences import Terms
 from schemas.quality import Severity
 
 if TYPE_CHECKING:
@@ -32,9 +36,9 @@ if TYPE_CHECKING:
 
     from connectors.stores.lake import Lake
     from pipelines.cli.platform import Platform
+    from pipelines.release.licensing import Licensed
     from pipelines.release.select import Episode
     from pipelines.release.write import Progress, Written
-    from schemas.licences import Terms
     from schemas.recipe import Recipe
 
 
@@ -69,6 +73,7 @@ def build(
     recipe: Recipe,
     *,
     strict: bool = False,
+    skip_unchanged: bool = False,
     progress: Progress = lambda _step, _done, _total: None,
 ) -> Release:
     """Build a release of the recipe's dataset from what is visible now.
@@ -77,6 +82,8 @@ def build(
         platform: Root, lake, catalog and clock.
         recipe: What goes in.
         strict: Refuse, rather than leave out, recordings whose agreements are over.
+        skip_unchanged: Build nothing where recipe, episodes, their checks and their terms are
+            those of the newest release, whatever became of the tables' versions meanwhile.
         progress: Called with (step, done, total).
 
     Raises:
@@ -95,6 +102,11 @@ def build(
         )
         # Before any work: what conflicts stays out of the tree.
         release_terms(recipe, licensed)
+        sources = sources_digest(recipe, licensed)
+        if skip_unchanged:
+            latest = newest_release(platform.engine, recipe.dataset)
+            if latest is not None and latest["summary"].get("sources") == sources:
+                return _unchanged(latest, licensed.left_out)
         written = write_rows(
             folder,
             recipe,
@@ -119,7 +131,7 @@ def build(
         )
         _write_documents(folder, about)
         progress("seal", 0, 1)
-        draft = _draft(folder, about, terms)
+        draft = _draft(folder, about, terms, sources)
         progress("publish", 0, 1)
         version, created = _published(platform, folder, draft)
         progress("publish", 1, 1)
@@ -145,7 +157,45 @@ def _published(platform: Platform, folder: Path, draft: Draft) -> tuple[int, boo
     return publish(platform.root, platform.engine, folder, draft, platform.clock()), True
 
 
-def _draft(folder: Path, about: card.About, terms: Terms) -> Draft:
+def sources_digest(recipe: Recipe, licensed: Licensed) -> str:
+    """SHA-256 over what a build would read: recipe, episodes with their checks, terms.
+
+    Table versions are left out on purpose: compaction and other recordings change them, the rows
+    that are read stay the same.
+    """
+    episodes = [
+        [
+            episode.episode,
+            episode.check_run,
+            episode.decoder_version,
+            episode.robot_type,
+            episode.agreement,
+            episode.agreement_version,
+        ]
+        for episode in licensed.episodes
+    ]
+    terms = {f"{key}@{version}": t.document() for (key, version), t in licensed.terms.items()}
+    document = {"recipe": recipe.model_dump(mode="json"), "episodes": episodes, "terms": terms}
+    return hashlib.sha256(canonical_json(document)).hexdigest()
+
+
+def _unchanged(latest: Mapping[str, Any], left_out: Sequence[LeftOut]) -> Release:
+    """The newest release, as the answer to a build that had nothing new to read."""
+    return Release(
+        dataset=latest["dataset"],
+        version=latest["version"],
+        digest=latest["digest"],
+        created=False,
+        summary=latest["summary"],
+        left_out=left_out,
+        dropped={},
+        files=latest["files"],
+        bytes=latest["summary"]["bytes"],
+        terms=Terms.model_validate(latest["terms"]),
+    )
+
+
+def _draft(folder: Path, about: card.About, terms: Terms, sources: str) -> Draft:
     files = seal(folder)
     rows: Counter[tuple[str, str, int]] = Counter()
     for episode, _, frames in about.written.members:
@@ -155,7 +205,8 @@ def _draft(folder: Path, about: card.About, terms: Terms) -> Draft:
         digest=release_digest(files),
         pinned=about.pinned,
         terms=terms.document(),
-        summary=card.summary(about) | {"bytes": sum(file.size for file in files)},
+        summary=card.summary(about)
+        | {"bytes": sum(file.size for file in files), "sources": sources},
         files=files,
         recordings=[(*key, count) for key, count in sorted(rows.items())],
     )

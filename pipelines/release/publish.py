@@ -118,6 +118,15 @@ def newest(engine: Engine, dataset: str) -> tuple[int, str] | None:
     return None if row is None else (row.version, row.digest)
 
 
+def newest_release(engine: Engine, dataset: str) -> dict[str, Any] | None:
+    """The row of the newest published release, and how many files it has (`files`)."""
+    with reading(engine) as connection:
+        rows = [r for r in releases(connection, dataset) if r["state"] == "published"]
+        if not rows:
+            return None
+        return rows[0] | {"files": len(release_files(connection, dataset, rows[0]["version"]))}
+
+
 def releases(connection: Connection, dataset: str | None = None) -> list[dict[str, Any]]:
     """Releases with their rows' columns, by dataset, the newest first."""
     row = models.Release

@@ -157,7 +157,7 @@ def revoke(
     if kind == "robot":
         change = change.where(model.organisation_id == row["organisation_id"])
     if kind == "agreement":
-        change = change.where(model.state == "active")
+        change = change.where(model.state.in_(("active", "expired")))
     connection.execute(change)
     return show(connection, kind, key, organisation=row["organisation_id"])
 

@@ -1,0 +1,1 @@
+"""Airflow: DAGs made from `pipelines.jobs`."""
