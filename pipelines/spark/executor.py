@@ -65,7 +65,7 @@ def _folder(task: DecodeTask, attempt: int) -> Path | None:
     """
     if sum(1 for _ in task.folder.glob("attempt-*")) >= DEATHS:
         return None
-    folder = task.folder / f"attempt-{attempt}"
+    folder = task.folder / f"attempt-{attempt}-{os.getpid()}"
     try:
         folder.mkdir(mode=0o700)
     except OSError as error:
