@@ -132,8 +132,11 @@ def _lives(session: Any) -> bool:
             return True
         session.stop()
     except (Py4JError, OSError):
+        process = context._gateway.proc
         with suppress(Py4JError, OSError):
             context.stop()
+        with suppress(OSError):  # it was the pipe that the JVM would have ended with
+            process.stdin.close()
         SparkContext._active_spark_context = None
         SparkContext._gateway = SparkContext._jvm = None
         type(session)._instantiatedSession = None

@@ -186,7 +186,7 @@ def cluster(defaults: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         spark_session.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def session(cluster: Cluster) -> Any:
     return spark_session.session_of(cluster.settings)
 
