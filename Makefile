@@ -8,6 +8,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BENCH_VENV := .venv-bench
+SPARK_VENV := .venv-spark
+SPARK_JARS := infra/spark/target/jars
 JOBS ?= 2
 ROOT ?= tanada-data
 
@@ -56,6 +58,18 @@ $(BENCH_VENV)/.ready: $(READY) infra/locks/bench.txt
 	@$(BIN)/uv pip install --quiet --python $(BENCH_VENV)/bin/python --no-deps --no-build-isolation -e . -e api/client
 	@touch $@
 
+$(SPARK_JARS)/.ready: infra/spark/pom.xml $(wildcard infra/spark/logstore/tanada/*.java) infra/services/java.sh
+	@infra/services/java.sh
+	@rm -rf infra/spark/target
+	@mvn -q -B -f infra/spark/pom.xml package
+	@touch $@
+
+$(SPARK_VENV)/.ready: $(READY) infra/locks/spark.txt $(SPARK_JARS)/.ready
+	@$(PYTHON) -m venv $(SPARK_VENV)
+	@$(BIN)/uv pip install --quiet --python $(SPARK_VENV)/bin/python --require-hashes --compile-bytecode -r infra/locks/uv.txt -r infra/locks/spark.txt
+	@$(BIN)/uv pip install --quiet --python $(SPARK_VENV)/bin/python --no-deps --no-build-isolation -e . -e api/client
+	@touch $@
+
 lint: $(READY) ## ruff, mypy, import contracts
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy --exclude '^api/client/' && $(BIN)/mypy api/client/tanada
@@ -73,6 +87,7 @@ lock: ## renew infra/locks from pyproject.toml (LOCK_ARGS=--upgrade for newer ve
 	@$(COMPILE) $(LOCK_ARGS) infra/locks/uv.in -o infra/locks/uv.txt
 	@$(COMPILE) $(LOCK_ARGS) pyproject.toml --extra checks --extra api --extra postgresql --extra s3 --extra demo --group test -o infra/locks/test.txt
 	@$(COMPILE) $(LOCK_ARGS) pyproject.toml --extra checks --extra api --extra postgresql --extra s3 --extra demo --group test --group bench -o infra/locks/bench.txt
+	@$(COMPILE) $(LOCK_ARGS) pyproject.toml --extra checks --extra api --extra postgresql --extra s3 --extra demo --extra spark --group test -o infra/locks/spark.txt
 
 clean: ## remove environments and generated data of this checkout
-	rm -rf $(VENV) $(BENCH_VENV) demo-data .make .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
+	rm -rf $(VENV) $(BENCH_VENV) $(SPARK_VENV) infra/spark/target demo-data .make .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*

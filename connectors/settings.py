@@ -104,6 +104,25 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "folder whose landing/<organisation>/<robot>/<YYYY-MM-DD>/ the scheduled ingest reads",
     ),
     Setting("recipes", "TANADA_RECIPES", None, "folder of recipes that are built on schedule"),
+    Setting("engine", "TANADA_ENGINE", "embedded", "what spreads decoding: embedded or spark"),
+    Setting(
+        "spark_master",
+        "TANADA_SPARK_MASTER",
+        "local[2]",
+        "Spark: local[N], or spark://host:port of a cluster whose executors see the root's folder",
+    ),
+    Setting(
+        "spark_python",
+        "TANADA_SPARK_PYTHON",
+        None,
+        "Spark: executors' Python, with this platform installed; default: the one that runs this",
+    ),
+    Setting(
+        "spark_jars",
+        "TANADA_SPARK_JARS",
+        "infra/spark/target/jars",
+        "Spark: folder of the jars of infra/spark/pom.xml",
+    ),
 )
 """Every setting, in the order of the documentation."""
 
@@ -124,6 +143,10 @@ class Settings:
     child_output_bytes: int = 64 * 1024 * MIB
     territory: str = "JP"
     batch_recordings: int = 200
+    engine: str = "embedded"
+    spark_master: str = "local[2]"
+    spark_python: str | None = None
+    spark_jars: str = "infra/spark/target/jars"
     landing: str | None = None
     recipes: str | None = None
     s3_endpoint: str | None = None

@@ -10,7 +10,6 @@ import secrets
 import shutil
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -26,20 +25,21 @@ from pipelines.check.frame import validator_rows
 from pipelines.check.validator import Validator
 from pipelines.check.verdict import judge
 from pipelines.commit import Committer, Judged
-from pipelines.decode.child import Decoder, empty_folder
+from pipelines.decode.child import empty_folder
 from pipelines.decode.task import DecodeTask
+from pipelines.engine import engine_of
 from pipelines.staging import discard, hold
 from schemas.errors import RetryError, TanadaError
 from schemas.quality import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from concurrent.futures import Future
     from pathlib import Path
 
     from pipelines.cli.platform import Platform
     from pipelines.commit import Plan
-    from pipelines.decode.report import DecodeReport
+    from pipelines.engine import Decoded
     from schemas.quality import CheckResult
 
 BATCH_BYTES: Final = 8 << 30
@@ -106,9 +106,8 @@ class Batch:
     folder: Path
     lock: int
     rows: list[dict[str, Any]] = field(default_factory=list)
-    reports: list[Future[DecodeReport]] = field(default_factory=list)
+    reports: list[Future[Decoded]] = field(default_factory=list)
     started: list[float] = field(default_factory=list)
-    decoded_ns: dict[str, int] = field(default_factory=dict)
 
     def close(self) -> None:
         """Give up the lock."""
@@ -121,7 +120,7 @@ class Batch:
 
 
 class Station:
-    """What stays up between batches: decoder, validator, committer, lease renewal.
+    """What stays up between batches: engine, validator, committer, lease renewal.
 
     Args:
         platform: The opened platform.
@@ -146,11 +145,10 @@ class Station:
             worker=self.worker,
             trace=trace,
         )
-        self._decoder = Decoder()
+        self._decoders = engine_of(platform.settings, platform.clock)
         self._docs = DocsSite(platform.root)
         self._shares = validator is not None
         self._validator = validator or Validator(self._docs.folder, platform.clock)
-        self._pool = ThreadPoolExecutor(platform.settings.workers, "decode")
         self._leases = _Leases(platform, self.worker)
 
     def __enter__(self) -> Self:
@@ -159,8 +157,7 @@ class Station:
 
     def __exit__(self, *_: object) -> None:
         self._leases.stop()
-        self._decoder.close()
-        self._pool.shutdown(cancel_futures=True)
+        self._decoders.close()
         if not self._shares:
             self._validator.close()
 
@@ -179,7 +176,7 @@ class Station:
     def open(self, organisation: str) -> Batch:
         """An empty batch. Its folder is locked while this process lives."""
         # Great Expectations takes seconds to import: it does so while the batch is decoded.
-        self._decoder.start()
+        self._decoders.start()
         self._validator.start()
         batch = secrets.token_hex(16)
         folder = empty_folder(self._platform.root.staging / batch)
@@ -189,7 +186,7 @@ class Station:
         """Start decoding one leased recording; returns at once."""
         batch.rows.append(row)
         batch.started.append(time.perf_counter())
-        batch.reports.append(self._pool.submit(self._decode, batch, row))
+        batch.reports.append(self._decode(batch, row))
 
     def full(self, batch: Batch) -> bool:
         """Whether it is time to commit."""
@@ -225,7 +222,7 @@ class Station:
         return failed + ([] if plan is None else self._outcomes(batch, plan))
 
     def _planned(self, batch: Batch) -> tuple[Plan | None, list[Outcome]]:
-        decoded: dict[str, DecodeReport] = {}
+        decoded: dict[str, Decoded] = {}
         failed: list[Outcome] = []
         for row, future in zip(batch.rows, batch.reports, strict=True):
             try:
@@ -238,14 +235,19 @@ class Station:
         if not judged:
             discard(self._platform.root, batch.id)
             return None, failed
-        self._note_steps(batch, judged)
+        self._note_steps(batch, judged, decoded)
         return self.committer.plan(batch.id, batch.organisation, judged), failed
 
-    def _decode(self, batch: Batch, row: dict[str, Any]) -> DecodeReport:
-        settings = self._platform.settings
+    def _decode(self, batch: Batch, row: dict[str, Any]) -> Future[Decoded]:
         self._trace(f"decode {row['id'][:8]}")
         originals = empty_folder(batch.folder / f"{row['id']}.originals")
-        task = DecodeTask(
+        decoded = self._decoders.submit(lambda: self._task(batch, row, originals))
+        decoded.add_done_callback(lambda _: shutil.rmtree(originals, ignore_errors=True))
+        return decoded
+
+    def _task(self, batch: Batch, row: dict[str, Any], originals: Path) -> DecodeTask:
+        settings = self._platform.settings
+        return DecodeTask(
             recording_id=row["id"],
             organisation=row["organisation_id"],
             folder=empty_folder(batch.folder / row["id"]),
@@ -258,10 +260,6 @@ class Station:
             seconds=settings.child_seconds,
             file_bytes=settings.child_output_bytes,
         )
-        report = self._decoder.decode(task)
-        shutil.rmtree(originals)
-        batch.decoded_ns[row["id"]] = self._platform.clock()
-        return report
 
     def _robot(self, row: dict[str, Any]) -> dict[str, Any]:
         query = select(Robot.site, Robot.joint_limits).where(
@@ -273,8 +271,9 @@ class Station:
         return {"site": found["site"], "joint_limits": limits}
 
     def _judged(
-        self, batch: Batch, rows: Sequence[dict[str, Any]], reports: dict[str, DecodeReport]
+        self, batch: Batch, rows: Sequence[dict[str, Any]], decoded: dict[str, Decoded]
     ) -> list[Judged]:
+        reports = {key: one.report for key, one in decoded.items()}
         asked = [
             line
             for row in rows
@@ -297,12 +296,14 @@ class Station:
                     verdict=verdict,
                     reasons=tuple(reasons),
                     results=tuple(checked),
-                    folder=batch.folder / row["id"],
+                    folder=decoded[row["id"]].folder,
                 )
             )
         return judged
 
-    def _note_steps(self, batch: Batch, judged: Sequence[Judged]) -> None:
+    def _note_steps(
+        self, batch: Batch, judged: Sequence[Judged], decoded: Mapping[str, Decoded]
+    ) -> None:
         """Put on record what was decoded and judged: one transaction for the batch."""
         now = self._platform.clock()
         with writing(self._platform.engine) as connection:
@@ -311,8 +312,9 @@ class Station:
                 for step, at_ns, detail in (
                     (
                         "decode",
-                        batch.decoded_ns[one.recording_id],
-                        {"source": report.source, "messages": report.messages},
+                        decoded[one.recording_id].at_ns,
+                        {"source": report.source, "messages": report.messages}
+                        | decoded[one.recording_id].who,
                     ),
                     ("check", now, {"run": batch.id, "rules": len(one.results)}),
                 ):

@@ -55,7 +55,7 @@ def clock() -> Clock:
     return Clock(1_795_000_000_000_000_000)  # 2026-11-18T11:06:40Z
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def samples() -> Path:
     """Folder of the real recordings; without it the test is left out, and in CI it fails."""
     folder = Path(os.environ.get("TANADA_SAMPLES") or REPOSITORY.parent / "shared" / "data")

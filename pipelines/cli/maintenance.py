@@ -19,12 +19,16 @@ from pipelines.cli.platform import (
     run,
 )
 
+EngineOption = Annotated[
+    str | None, typer.Option("--engine", help="embedded or spark. [env: TANADA_ENGINE]")
+]
 TablesArgument = Annotated[list[str] | None, typer.Argument(help="Tables; default: all.")]
 
 
 def register(_app: typer.Typer) -> None:
     """Add the commands to the group `lake`."""
     group.command(epilog=examples("tanada lake verify", "tanada lake verify --deep"))(verify)
+    group.command(epilog=examples("tanada lake check imu --engine spark"))(check)
     group.command(epilog=examples("tanada lake optimize"))(optimize)
     group.command(epilog=examples("tanada lake vacuum --dry-run"))(vacuum)
 
@@ -49,6 +53,35 @@ def verify(
         emit([finding.as_json() for finding in done.findings], as_json=False)
         progress(f"{done.files} files, {done.bytes} bytes read: {'well' if done.ok else 'damaged'}")
     raise typer.Exit(0 if done.ok else EXIT_REFUSED)
+
+
+@run
+def check(
+    tables: TablesArgument = None,
+    *,
+    engine: EngineOption = None,
+    root: RootOption = None,
+    database_url: DatabaseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask table-wide rules of all visible rows; needs Spark."""
+    from pipelines.engine import SPARK
+    from schemas.errors import WrongUseError
+
+    with Platform.from_environment(root=root, database_url=database_url, engine=engine) as platform:
+        if platform.settings.engine != SPARK:
+            raise WrongUseError(
+                "table-wide rules are computed by Spark",
+                expected=SPARK,
+                found=platform.settings.engine[:40],
+                next_step="tanada lake check --engine spark",
+            )
+        from pipelines.spark.checks import check as check_tables
+
+        found = check_tables(platform, tables or None)
+    emit([one.as_json() for one in found], as_json=as_json)
+    broken = any(not one.passed and one.severity == "error" for one in found)
+    raise typer.Exit(EXIT_REFUSED if broken else 0)
 
 
 @run

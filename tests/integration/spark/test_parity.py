@@ -1,0 +1,106 @@
+"""Both engines give equal tables, verdicts and reasons; a recording is taken once across them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from connectors.stores.catalog import recordings
+from connectors.stores.catalog.database import reading
+from pipelines.ingest import contribution, ingest
+from pipelines.maintain import verify
+from schemas.tables import TABLES
+from tests.integration.spark.rows import by_delta_rs, by_spark
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pipelines.cli.platform import Platform
+    from pipelines.ingest import IngestResult
+
+pytestmark = pytest.mark.samples
+
+
+@dataclass(frozen=True)
+class Both:
+    paths: list[Path]
+    embedded: Platform
+    spark: Platform
+    first: IngestResult
+    second: IngestResult
+
+
+@pytest.fixture(scope="module")
+def both(platform_of, validator, make_logs, tmp_path_factory, samples: Path) -> Both:
+    folder = tmp_path_factory.mktemp("logs")
+    logs = make_logs(folder, 6)
+    (folder / "empty.mcap").write_bytes(b"")
+    (folder / "text.mcap").write_bytes(b"no recording")
+    (folder / "cut.mcap").write_bytes(logs[0].read_bytes()[:-3000])
+    damaged = bytearray(logs[1].read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    (folder / "damaged.mcap").write_bytes(bytes(damaged))
+    paths = [folder, *sorted(samples.rglob("*.mcap"))]
+    embedded, spark = platform_of("embedded"), platform_of("spark")
+    first = ingest(embedded, paths, contribution(embedded), validator=validator)
+    second = ingest(spark, paths, contribution(spark), validator=validator)
+    return Both(paths, embedded, spark, first, second)
+
+
+def told(result: IngestResult) -> list[tuple[Any, ...]]:
+    return [(o.path, o.recording_id, o.status, o.reasons, o.tables) for o in result.outcomes]
+
+
+def test_verdicts_and_reasons_are_equal(both: Both):
+    assert told(both.first) == told(both.second)
+    statuses = [outcome.status for outcome in both.first.outcomes]
+    print("\n", {status: statuses.count(status) for status in sorted(set(statuses))})
+    assert {"accepted", "accepted_with_warnings", "quarantined"} <= set(statuses)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_rows_are_equal_as_delta_rs_and_as_spark_read_them(session: Any, both: Both, table: str):
+    expected = by_delta_rs(both.embedded, table)
+    assert by_delta_rs(both.spark, table) == expected
+    assert by_spark(session, both.spark, table) == expected
+    if table == "quality":  # the only one with rows of what was refused
+        unseen = by_delta_rs(both.embedded, table, visible_only=False)
+        assert len(unseen) > len(expected)
+        assert by_spark(session, both.spark, table, visible_only=False) == unseen
+
+
+def test_every_recording_names_its_executor(both: Both):
+    for platform, engine in ((both.embedded, "embedded"), (both.spark, "spark")):
+        processes = set()
+        for key in {outcome.recording_id for outcome in both.first.outcomes} - {""}:
+            with reading(platform.engine) as connection:
+                steps = recordings.steps_of(connection, key)
+            (detail,) = [step["detail"] for step in steps if step["step"] == "decode"]
+            assert detail["engine"] == engine
+            assert detail["host"] == os.uname().nodename
+            assert detail["seconds"] > 0
+            processes.add(detail["pid"])
+        if engine == "embedded":
+            assert processes == {os.getpid()}
+        else:
+            assert len(processes) == 2  # both executors took part, and never this process
+            assert os.getpid() not in processes
+
+
+@pytest.mark.parametrize("engine", ["embedded", "spark"])
+def test_what_one_engine_took_is_a_duplicate_for_the_other(
+    both: Both, platform_of, validator, engine: str
+):
+    other = both.spark if engine == "embedded" else both.embedded
+    before = other.lake.pin()
+    platform = platform_of(engine, other.root.path)
+
+    again = ingest(platform, both.paths, contribution(platform), validator=validator)
+
+    known = [o for o in again.outcomes if o.recording_id]
+    assert {outcome.status for outcome in known} == {"duplicate"}
+    assert other.lake.pin() == before
+    assert verify(other, deep=True).findings == []
