@@ -10,6 +10,7 @@ from sqlalchemy import select
 from connectors.stores.catalog.database import reading
 from connectors.stores.catalog.models import Recording
 from pipelines.batch import FAILED
+from pipelines.check.docs_site import DocsSite
 from pipelines.check.validator import Validator
 from pipelines.incoming import SETTLED_SECONDS, incoming
 from pipelines.ingest import contribution, ingest_found
@@ -67,7 +68,8 @@ def ingest_incoming(
         day=day,
         settled_seconds=settled_seconds,
     )
-    shared = validator or Validator(platform.root.data_docs, platform.clock)
+    docs = DocsSite(platform.root)
+    shared = validator or Validator(docs.folder, platform.clock)
     outcomes: list[Outcome] = []
     left_out: list[str] = []
     try:
@@ -77,6 +79,7 @@ def ingest_incoming(
             try:
                 under = contribution(platform, owner, robot, agreement)
                 result = ingest_found(platform, candidates, under, validator=shared)
+                docs.publish(owner)
             except (NotFoundError, WrongUseError) as error:
                 left_out.append(f"{owner}/{robot}: {error}")
                 continue

@@ -73,7 +73,7 @@ def test_the_log_store_never_overwrites_an_entry(session: Any):
         if number == 0:
             log_store.write(path, actions.iterator(), False, configuration)  # noqa: FBT003
         else:
-            with pytest.raises(Exception, match="java.nio.file.FileAlreadyExistsException"):
+            with pytest.raises(Exception, match=r"java\.nio\.file\.FileAlreadyExistsException"):
                 log_store.write(path, actions.iterator(), False, configuration)  # noqa: FBT003
     lines = log_store.read(path, configuration)
     assert lines.next() == '{"number": 0}'
