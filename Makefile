@@ -39,8 +39,9 @@ test: lint ## lint, types, contracts and every test that Python packages suffice
 	@$(BIN)/coverage report
 
 # Suites that run once more with their lakes on a real MinIO.
-ON_S3 := tests/e2e tests/golden tests/integration/ingest tests/unit/release tests/unit/stores \
-  $(addprefix tests/integration/api/test_,files.py recordings.py accounting.py releases.py)
+ON_S3 := tests/e2e/test_follow_a_record.py tests/golden/test_release_values.py tests/integration/ingest \
+  $(addprefix tests/integration/api/test_,files.py recordings.py) \
+  $(addprefix tests/unit/release/test_,build.py release_cli.py) $(addprefix tests/unit/stores/test_,lake.py receive.py)
 
 test-full: $(BENCH_VENV)/.ready ## only what `test` leaves out: a real browser, the peers
 	@infra/services/chromium.sh

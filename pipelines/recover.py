@@ -152,9 +152,13 @@ def _release(platform: Platform, workers: set[str]) -> int:
 
 
 def _clear_uploads(platform: Platform) -> None:
-    """Remove landing folders that a dead process left; a living one touches its own."""
+    """Remove what a dead process was taking in; a living one touches its own."""
     now = platform.clock()
     for folder in platform.root.staging.glob("receive-*"):
         newest = max((p.stat().st_mtime_ns for p in (folder, *folder.iterdir())), default=0)
         if now - newest > _ABANDONED_NS:
             shutil.rmtree(folder, ignore_errors=True)
+    # Uploads on their way to an object store; on a folder they lie in their quarantine.
+    for part in platform.root.staging.glob(".part-*"):
+        if now - part.stat().st_mtime_ns > _ABANDONED_NS:
+            part.unlink(missing_ok=True)
