@@ -298,7 +298,8 @@ def test_a_worker_outlasts_a_store_that_is_away_for_a_while(
         _, errors = worker.communicate(timeout=60)
     finally:
         worker.kill()
-        worker.communicate()
+        worker.wait()
+        worker.stderr.close()
     assert worker.returncode == 0, errors
     assert len(away) == 16
     assert content(through) == wanted
