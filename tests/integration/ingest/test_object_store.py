@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     Content = Callable[[Platform], dict[str, dict[str, str]]]
 
-pytestmark = pytest.mark.full
+pytestmark = [pytest.mark.full, pytest.mark.s3]
 
 WRITERS = 8
 

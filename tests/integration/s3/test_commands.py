@@ -17,7 +17,7 @@ from tests.servers.lakes import environment_of, s3_settings
 if TYPE_CHECKING:
     from connectors.settings import Settings
 
-pytestmark = pytest.mark.full
+pytestmark = [pytest.mark.full, pytest.mark.s3]
 
 
 def tanada(settings: Settings, *words: str, code: int = 0) -> str:
