@@ -38,16 +38,16 @@ test: lint ## lint, types, contracts and every test that Python packages suffice
 	$(BIN)/pytest -n $(JOBS) --dist worksteal -m 'not full and not browser' --cov --cov-report=
 	@$(BIN)/coverage report
 
-# Suites that run once more with their lakes on a real MinIO.
-ON_S3 := tests/e2e/test_follow_a_record.py tests/golden/test_release_values.py tests/integration/ingest \
+# What runs with its lakes on a real MinIO: suites of folders once more, and the tests of buckets alone.
+ON_S3 := tests/e2e/test_follow_a_record.py tests/golden/test_release_values.py tests/integration/ingest tests/integration/s3 \
   $(addprefix tests/integration/api/test_,files.py recordings.py) \
-  $(addprefix tests/unit/release/test_,build.py release_cli.py) $(addprefix tests/unit/stores/test_,lake.py receive.py)
+  $(addprefix tests/unit/release/test_,build.py bucket.py) $(addprefix tests/unit/stores/test_,lake.py receive.py)
 
 test-full: $(BENCH_VENV)/.ready ## only what `test` leaves out: a real browser, the peers
 	@infra/services/chromium.sh
 	@infra/services/minio.sh
-	TANADA_REQUIRE_BROWSER=1 $(BENCH_VENV)/bin/pytest -m 'full or browser'
-	$(BENCH_VENV)/bin/pytest -n $(JOBS) --dist worksteal --store=s3 -m 'not full and not browser' $(ON_S3)
+	TANADA_REQUIRE_BROWSER=1 $(BENCH_VENV)/bin/pytest -m '(full or browser) and not s3'
+	$(BENCH_VENV)/bin/pytest -n $(JOBS) --dist worksteal --store=s3 -m 's3 or not (full or browser)' $(ON_S3)
 
 bench: $(BENCH_VENV)/.ready ## CPU and memory against the peers, side by side in one run
 	@$(BENCH_VENV)/bin/python tests/bench/answers.py

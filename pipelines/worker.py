@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from pipelines.batch import FAILED, Station, Watch
 from pipelines.recover import recover
-from schemas.errors import CatalogBusyError, CommitConflictError, RetryError
+from schemas.errors import CommitConflictError, RetryError, StoreUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,8 +58,9 @@ def work(
                 if once:
                     raise
                 watch.trouble(str(error))
-                if isinstance(error, CommitConflictError):
-                    recover(platform, trace=trace)
+                if isinstance(error, CommitConflictError | StoreUnavailableError):
+                    # A plan may be left open: what it holds is committed before new work.
+                    _recover_when_free(platform, watch, trace)
                 stopped.wait(POLL_SECONDS)
                 continue
             for outcome in outcomes:
@@ -72,7 +73,7 @@ def work(
                 break
             idle += 1
             if idle % RECOVER_ROUNDS == 0:
-                _recover_when_free(platform, watch)
+                _recover_when_free(platform, watch, trace)
             stopped.wait(POLL_SECONDS)
     return decided
 
@@ -88,8 +89,8 @@ def _round(platform: Platform, station: Station) -> list[Outcome]:
     return outcomes
 
 
-def _recover_when_free(platform: Platform, watch: Watch) -> None:
+def _recover_when_free(platform: Platform, watch: Watch, trace: Callable[[str], None]) -> None:
     try:
-        recover(platform)
-    except CatalogBusyError as error:
+        recover(platform, trace=trace)
+    except RetryError as error:
         watch.trouble(str(error))

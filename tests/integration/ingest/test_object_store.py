@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import os
 import random
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,7 +28,6 @@ from tests.servers.lakes import Lakes, s3_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from connectors.settings import Settings
     from pipelines.check.validator import Validator
@@ -34,7 +38,7 @@ if TYPE_CHECKING:
 
     Content = Callable[[Platform], dict[str, dict[str, str]]]
 
-pytestmark = pytest.mark.full
+pytestmark = [pytest.mark.full, pytest.mark.s3]
 
 WRITERS = 8
 
@@ -262,3 +266,41 @@ def test_what_a_lost_machine_placed_without_a_plan_stays_until_that_machine_is_b
     with Platform.open(first, clock) as back:
         assert recover(back).removed_files == len(found.findings)
         assert verify(back, deep=True).findings == []
+
+
+def test_a_worker_outlasts_a_store_that_is_away_for_a_while(
+    *, before: FaultProxy, through: Platform, lakes: Lakes, expected, content: Content
+):
+    logs, wanted = expected(1)
+    receiver = Receiver(through.root, through.engine, through.clock)
+    key = receiver.receive_paths("acme", logs, "default", "acme-own-use").recording_id
+    worker = subprocess.Popen(
+        [Path(sys.executable).with_name("tanada"), "worker"],
+        env=lakes.environment(through.root.path) | {"PATH": os.defpath},
+        stderr=subprocess.PIPE,
+    )
+    away: list[str] = []
+
+    def choose(_method: str, path: str) -> Fault | None:
+        # From the first look at an original on.
+        if len(away) < 16 and (away or "/quarantine/" in path):
+            away.append(path)
+            return Fault(status=503)
+        return None
+
+    before.choose = choose
+    try:
+        deadline = time.monotonic() + 200
+        while recordings.known(through.engine, [key])[key]["state"] != "accepted":
+            assert worker.poll() is None, "the worker ended"
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        worker.send_signal(signal.SIGTERM)
+        _, errors = worker.communicate(timeout=60)
+    finally:
+        worker.kill()
+        worker.wait()
+        worker.stderr.close()
+    assert worker.returncode == 0, errors
+    assert len(away) == 16
+    assert content(through) == wanted

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from connectors.stores.object_path import ObjectPath
 
-pytestmark = pytest.mark.full
+pytestmark = [pytest.mark.full, pytest.mark.s3]
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from connectors.settings import Settings
     from tests.servers.faults import FaultProxy
 
-pytestmark = pytest.mark.full
+pytestmark = [pytest.mark.full, pytest.mark.s3]
 
 
 @pytest.fixture

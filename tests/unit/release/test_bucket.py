@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.full
+pytestmark = [pytest.mark.full, pytest.mark.s3]
 
 
 @pytest.fixture
