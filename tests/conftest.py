@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from tests.servers.catalogs import Catalogs
 
 pytest_plugins = ["tests.servers.catalogs"]
+# Suites of a large environment are there where it is: `make test-full` makes each and names its suite.
+ENVIRONMENTS = {"integration/spark": "pyspark", "integration/schedulers": "airflow"}
+collect_ignore = [suite for suite, package in ENVIRONMENTS.items() if find_spec(package) is None]
 REPOSITORY = Path(__file__).parents[1]
 IN_CI = os.environ.get("CI", "").lower() == "true"
 
