@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tests.servers.catalogs import Catalogs
 
 pytest_plugins = ["tests.servers.catalogs"]
-# Suites of a large environment are there where it is: `make test-full` makes each and names its suite.
+# Suites of large environments: `make test-full` makes each environment and names its suite.
 ENVIRONMENTS = {"integration/spark": "pyspark", "integration/schedulers": "airflow"}
 collect_ignore = [suite for suite, package in ENVIRONMENTS.items() if find_spec(package) is None]
 REPOSITORY = Path(__file__).parents[1]
