@@ -40,6 +40,9 @@ settings.register_profile(
 settings.load_profile("tanada")
 
 
+BEGINNINGS = ("BEGIN", "SELECT pg_advisory_xact_lock", "SELECT set_config")
+
+
 class Clock:
     """A clock that only moves when it is asked (1 ms each time) or told."""
 
@@ -113,14 +116,17 @@ def platform(lakes: Lakes, clock: Clock) -> Iterator[Platform]:
 
 @pytest.fixture
 def statements() -> Callable[[Engine], AbstractContextManager[list[tuple[str, Any]]]]:
-    """Collects the SQL statements, with parameters, that an engine runs inside the block."""
+    """Collects the SQL statements, with parameters, that an engine runs inside the block.
+
+    What every transaction begins with is left out.
+    """
 
     @contextmanager
     def collect(engine: Engine) -> Iterator[list[tuple[str, Any]]]:
         seen: list[tuple[str, Any]] = []
 
         def note(_c, _cursor, words: str, parameters: Any, _context, _many) -> None:
-            if not words.startswith("BEGIN"):
+            if not words.startswith(BEGINNINGS):
                 seen.append((words, parameters))
 
         event.listen(engine, "before_cursor_execute", note)
