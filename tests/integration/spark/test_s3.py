@@ -73,7 +73,7 @@ def test_the_log_store_never_overwrites_an_entry(session: Any):
         if number == 0:
             log_store.write(path, actions.iterator(), False, configuration)  # noqa: FBT003
         else:
-            with pytest.raises(Exception, match="java.nio.file.FileAlreadyExistsException"):
+            with pytest.raises(Exception, match=r"java\.nio\.file\.FileAlreadyExistsException"):
                 log_store.write(path, actions.iterator(), False, configuration)  # noqa: FBT003
     lines = log_store.read(path, configuration)
     assert lines.next() == '{"number": 0}'
@@ -112,8 +112,10 @@ def test_spark_maintains_a_table_of_the_lake_beside_delta_rs(
     corrected = rows.slice(0, 2).set_column(
         rows.schema.get_field_index("frame_id"), "frame_id", pa.array(["corrected", "corrected"])
     )
-    added = rows.slice(2, 1).set_column(
-        rows.schema.get_field_index("seq"), "seq", pa.array([1_000_000])
+    added = (
+        rows.slice(2, 1)
+        .set_column(rows.schema.get_field_index("seq"), "seq", pa.array([1_000_000]))
+        .cast(rows.schema)
     )
     changes = session.createDataFrame(
         pa.concat_tables([corrected, added]).to_pandas(),
