@@ -112,8 +112,10 @@ def test_spark_maintains_a_table_of_the_lake_beside_delta_rs(
     corrected = rows.slice(0, 2).set_column(
         rows.schema.get_field_index("frame_id"), "frame_id", pa.array(["corrected", "corrected"])
     )
-    added = rows.slice(2, 1).set_column(
-        rows.schema.get_field_index("seq"), "seq", pa.array([1_000_000])
+    added = (
+        rows.slice(2, 1)
+        .set_column(rows.schema.get_field_index("seq"), "seq", pa.array([1_000_000]))
+        .cast(rows.schema)
     )
     changes = session.createDataFrame(
         pa.concat_tables([corrected, added]).to_pandas(),
