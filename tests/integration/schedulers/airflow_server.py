@@ -100,6 +100,7 @@ class Airflow:
         """End everything."""
         self._client.close()
         end(self.processes)
+        self._files.close()
 
     def get(self, path: str, **params: Any) -> Any:
         """One document of the REST API."""
