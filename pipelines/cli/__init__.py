@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     import typer
 
-MODULES: Final = ("ingest", "admin", "lake", "maintenance", "release")
+MODULES: Final = ("ingest", "admin", "lake", "maintenance", "release", "plan")
 """Modules of this package with commands; each has `register(app)` and imports nothing heavy."""
 
 
