@@ -38,6 +38,7 @@ test: lint ## lint, types, contracts and every test that Python packages suffice
 
 test-full: $(BENCH_VENV)/.ready ## only what `test` leaves out: a real browser, the peers
 	@infra/services/chromium.sh
+	@infra/services/prometheus.sh
 	TANADA_REQUIRE_BROWSER=1 $(BENCH_VENV)/bin/pytest -m 'full or browser'
 
 bench: $(BENCH_VENV)/.ready ## CPU and memory against the peers, side by side in one run
@@ -65,8 +66,8 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-anno
   --constraints infra/locks/constraints.txt --no-emit-package tanada --no-emit-package tanada-platform --custom-compile-command "make lock"
 lock: ## renew infra/locks from pyproject.toml (LOCK_ARGS=--upgrade for newer versions)
 	@$(COMPILE) $(LOCK_ARGS) infra/locks/uv.in -o infra/locks/uv.txt
-	@$(COMPILE) $(LOCK_ARGS) pyproject.toml --extra checks --extra api --extra demo --group test -o infra/locks/test.txt
-	@$(COMPILE) $(LOCK_ARGS) pyproject.toml --extra checks --extra api --extra demo --group test --group bench -o infra/locks/bench.txt
+	@$(COMPILE) $(LOCK_ARGS) pyproject.toml --extra checks --extra api --extra metrics --extra demo --group test -o infra/locks/test.txt
+	@$(COMPILE) $(LOCK_ARGS) pyproject.toml --extra checks --extra api --extra metrics --extra demo --group test --group bench -o infra/locks/bench.txt
 
 clean: ## remove environments and generated data of this checkout
 	rm -rf $(VENV) $(BENCH_VENV) demo-data .make .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*

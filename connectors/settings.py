@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MIB: Final = 1 << 20
-SECRET: Final = frozenset({"key", "database_url"})
+SECRET: Final = frozenset({"key", "database_url", "openlineage_url", "notify_webhook", "smtp_url"})
+"""Settings that may hold a password or a token: their values are never shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,37 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(
         "batch_recordings", "TANADA_BATCH_RECORDINGS", 200, "recordings committed in one batch"
     ),
+    Setting("log_format", "TANADA_LOG_FORMAT", "text", "log lines on stderr: text or json"),
+    Setting("log_level", "TANADA_LOG_LEVEL", "info", "least level that is logged"),
+    Setting(
+        "metrics_address",
+        "TANADA_METRICS_ADDRESS",
+        None,
+        "host:port of a listener of its own for Prometheus; default: none",
+    ),
+    Setting(
+        "openlineage_url",
+        "TANADA_OPENLINEAGE_URL",
+        None,
+        "where lineage events go: http(s)://… or file:///…; default: nowhere",
+    ),
+    Setting("notify_webhook", "TANADA_NOTIFY_WEBHOOK", None, "URL that notices are posted to"),
+    Setting(
+        "notify_mail",
+        "TANADA_NOTIFY_MAIL",
+        None,
+        "who gets notices by mail: address, or organisation=address, separated by commas",
+    ),
+    Setting("notify_from", "TANADA_NOTIFY_FROM", "tanada@localhost", "sender of notices by mail"),
+    Setting(
+        "smtp_url", "TANADA_SMTP_URL", None, "mail server: smtp[s]://[user:password@]host:port"
+    ),
+    Setting(
+        "notify_state",
+        "TANADA_NOTIFY_STATE",
+        None,
+        "file that remembers which notices were sent; default: notified.json in the root",
+    ),
 )
 """Every setting, in the order of the documentation."""
 
@@ -94,6 +126,15 @@ class Settings:
     child_output_bytes: int = 64 * 1024 * MIB
     territory: str = "JP"
     batch_recordings: int = 200
+    log_format: str = "text"
+    log_level: str = "info"
+    metrics_address: str | None = None
+    openlineage_url: str | None = None
+    notify_webhook: str | None = None
+    notify_mail: str | None = None
+    notify_from: str = "tanada@localhost"
+    smtp_url: str | None = None
+    notify_state: str | None = None
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], **flags: str | int | None) -> Settings:

@@ -26,12 +26,13 @@ from pipelines.check.verdict import judge
 from pipelines.commit import Committer, Judged
 from pipelines.decode.child import Decoder, empty_folder
 from pipelines.decode.task import DecodeTask
+from pipelines.observe import FinishedBatch
 from pipelines.staging import discard, hold
 from schemas.errors import RetryError, TanadaError
 from schemas.quality import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from concurrent.futures import Future
     from pathlib import Path
 
@@ -143,6 +144,7 @@ class Station:
             platform.clock,
             worker=self.worker,
             trace=trace,
+            observer=platform.observer,
         )
         self._decoder = Decoder()
         self._shares = validator is not None
@@ -178,6 +180,7 @@ class Station:
         # Great Expectations takes seconds to import: it does so while the batch is decoded.
         self._decoder.start()
         self._validator.start()
+        self._platform.observer.validator_started(self._validator.starts)
         batch = secrets.token_hex(16)
         folder = empty_folder(self._platform.root.staging / batch)
         return Batch(batch, organisation, folder, hold(folder, self.worker))
@@ -214,12 +217,34 @@ class Station:
             raise
         finally:
             self._leases.drop(ids)
+        versions: dict[str, int] = {}
         try:
             if plan is not None:
-                self.committer.execute(plan)
+                versions = self.committer.execute(plan)
         finally:
             batch.close()
-        return failed + ([] if plan is None else self._outcomes(batch, plan))
+        outcomes = failed + ([] if plan is None else self._outcomes(batch, plan))
+        self._tell(batch, plan, outcomes, versions)
+        return outcomes
+
+    def _tell(
+        self,
+        batch: Batch,
+        plan: Plan | None,
+        outcomes: Sequence[Outcome],
+        versions: Mapping[str, int],
+    ) -> None:
+        now = self._platform.clock()
+        self._platform.observer.batch_finished(
+            FinishedBatch(
+                plan=batch.id,
+                organisation=batch.organisation,
+                started_ns=now if plan is None else plan.created_ns,
+                finished_ns=now,
+                outcomes=tuple(outcomes),
+                versions=dict(versions),
+            )
+        )
 
     def _planned(self, batch: Batch) -> tuple[Plan | None, list[Outcome]]:
         decoded: dict[str, DecodeReport] = {}
@@ -252,7 +277,13 @@ class Station:
             seconds=settings.child_seconds,
             file_bytes=settings.child_output_bytes,
         )
-        report = self._decoder.decode(task)
+        begun = time.perf_counter()
+        well = False
+        try:
+            report = self._decoder.decode(task)
+            well = True
+        finally:
+            self._platform.observer.decoded(time.perf_counter() - begun, well=well)
         batch.decoded_ns[row["id"]] = self._platform.clock()
         return report
 
@@ -380,10 +411,12 @@ class _Leases:
     def hold(self, ids: Iterable[str]) -> None:
         with self._lock:
             self._held.update(ids)
+            self._platform.observer.leased(len(self._held))
 
     def drop(self, ids: Iterable[str]) -> None:
         with self._lock:
             self._held.difference_update(ids)
+            self._platform.observer.leased(len(self._held))
 
     def _run(self) -> None:
         seconds = self._platform.settings.lease_seconds

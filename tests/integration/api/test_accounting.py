@@ -157,6 +157,9 @@ def test_a_locked_account_lets_nothing_out(app: Any, world: Any, each: Any, call
     finally:
         holder.execute("ROLLBACK")
         holder.close()
+    account = app.state.services.account
+    assert account.failed >= len(routes) - 1
+    assert account.waiting == 0
     assert len(world.rows(select(AuditRow.seq))) == before
     assert each(routes[0]).status_code == 200
 
