@@ -39,6 +39,7 @@ test: lint ## lint, types, contracts and every test that Python packages suffice
 test-full: $(BENCH_VENV)/.ready ## only what `test` leaves out: a real browser, the peers
 	@infra/services/chromium.sh
 	@infra/services/prometheus.sh
+	@infra/services/compose.sh
 	TANADA_REQUIRE_BROWSER=1 $(BENCH_VENV)/bin/pytest -m 'full or browser'
 
 bench: $(BENCH_VENV)/.ready ## CPU and memory against the peers, side by side in one run
@@ -67,7 +68,8 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-anno
 lock: ## renew infra/locks from pyproject.toml (LOCK_ARGS=--upgrade for newer versions)
 	@$(COMPILE) $(LOCK_ARGS) infra/locks/uv.in -o infra/locks/uv.txt
 	@$(COMPILE) $(LOCK_ARGS) pyproject.toml --extra checks --extra api --extra metrics --extra demo --group test -o infra/locks/test.txt
-	@$(COMPILE) $(LOCK_ARGS) pyproject.toml --extra checks --extra api --extra metrics --extra demo --group test --group bench -o infra/locks/bench.txt
+	@$(COMPILE) $(LOCK_ARGS) pyproject.toml --extra checks --extra api --extra metrics --extra demo --group test --group bench --group full -o infra/locks/bench.txt
+	@$(COMPILE) $(LOCK_ARGS) pyproject.toml --extra checks --extra api --extra metrics --group build -o infra/locks/service.txt
 
 clean: ## remove environments and generated data of this checkout
 	rm -rf $(VENV) $(BENCH_VENV) demo-data .make .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
