@@ -46,6 +46,8 @@ ON_S3 := tests/e2e/test_follow_a_record.py tests/golden/test_release_values.py t
 test-full: $(BENCH_VENV)/.ready ## only what `test` leaves out: a real browser, the peers
 	@infra/services/chromium.sh
 	@infra/services/minio.sh
+	@infra/services/prometheus.sh
+	@infra/services/compose.sh
 	TANADA_REQUIRE_BROWSER=1 $(BENCH_VENV)/bin/pytest -m '(full or browser) and not s3'
 	$(BENCH_VENV)/bin/pytest -n $(JOBS) --dist worksteal --store=s3 -m 's3 or not (full or browser)' $(ON_S3)
 
@@ -84,11 +86,13 @@ serve: $(READY) ## the catalog on http://127.0.0.1:8000, over ROOT=tanada-data
 
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --python-version 3.11 \
   --constraints infra/locks/constraints.txt --no-emit-package tanada --no-emit-package tanada-platform --custom-compile-command "make lock"
+SERVICE := --extra checks --extra api --extra metrics --extra postgresql --extra s3
 lock: ## renew infra/locks from pyproject.toml (LOCK_ARGS=--upgrade for newer versions)
 	@$(COMPILE) $(LOCK_ARGS) infra/locks/uv.in -o infra/locks/uv.txt
-	@$(COMPILE) $(LOCK_ARGS) pyproject.toml --extra checks --extra api --extra postgresql --extra s3 --extra demo --group test -o infra/locks/test.txt
-	@$(COMPILE) $(LOCK_ARGS) pyproject.toml --extra checks --extra api --extra postgresql --extra s3 --extra demo --group test --group bench -o infra/locks/bench.txt
-	@$(COMPILE) $(LOCK_ARGS) pyproject.toml --extra checks --extra api --extra postgresql --extra s3 --extra demo --extra spark --group test -o infra/locks/spark.txt
+	@$(COMPILE) $(LOCK_ARGS) pyproject.toml $(SERVICE) --extra demo --group test -o infra/locks/test.txt
+	@$(COMPILE) $(LOCK_ARGS) pyproject.toml $(SERVICE) --extra demo --group test --group bench --group full -o infra/locks/bench.txt
+	@$(COMPILE) $(LOCK_ARGS) pyproject.toml $(SERVICE) --extra demo --extra spark --group test -o infra/locks/spark.txt
+	@$(COMPILE) $(LOCK_ARGS) pyproject.toml $(SERVICE) --group build -o infra/locks/service.txt
 
 clean: ## remove environments and generated data of this checkout
 	rm -rf $(VENV) $(BENCH_VENV) $(SPARK_VENV) infra/spark/target demo-data .make .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*

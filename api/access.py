@@ -156,6 +156,7 @@ class Visit:
             CatalogBusyError: it could not be recorded; nothing may be sent.
         """
         await self.services.account.record(self.entry(resource, permit=True, **details))
+        self.services.metrics.decided(self.access.action, permit=True)
         self.recorded = True
 
     async def authorise(self, ask: ledger.Ask) -> ledger.Recorded:
@@ -171,12 +172,14 @@ class Visit:
 
         recorded = await self.services.account.write(job)
         self.recorded = recorded.decision is not None and recorded.decision.permit
+        self.services.metrics.decided(self.access.action, permit=self.recorded)
         return recorded
 
     async def refuse(self, resource: str, error: TanadaError, **details: Any) -> TanadaError:
         """Record a refusal; the caller raises the returned error."""
         details.setdefault("rules", _rules_of(error))
         await self.services.account.record(self.entry(resource, permit=False, **details))
+        self.services.metrics.decided(self.access.action, permit=False)
         return error
 
 

@@ -57,7 +57,16 @@ class Account:
         self._waiting: deque[_Item] = deque()
         self._wake = threading.Condition()
         self._closed = False
+        self.written = 0
+        """Entries and jobs written so far."""
+        self.failed = 0
+        """Entries and jobs that could not be written so far."""
         self._thread = threading.Thread(target=self._run, name="tanada-account", daemon=True)
+
+    @property
+    def waiting(self) -> int:
+        """Entries and jobs that wait."""
+        return len(self._waiting)
 
     def start(self) -> None:
         """Start the writer."""
@@ -97,6 +106,7 @@ class Account:
         item = _Item(loop, loop.create_future(), entry, job)
         with self._wake:
             if not self._thread.is_alive() or self._closed or len(self._waiting) >= WAITING_MAX:
+                self.failed += 1
                 raise CatalogBusyError("the account takes no entries just now")
             self._waiting.append(item)
             self._wake.notify()
@@ -132,11 +142,19 @@ class Account:
                         _run_job(connection, item)
         except RetryError as error:
             LOG.warning("the account could not be written: %s", error.what)
-            _fail(group)
+            self._fail(group)
         except Exception:
             # Whatever it is: the writer lives on, and nobody is answered unaccounted.
             LOG.exception("the account could not be written")
-            _fail(group)
+            self._fail(group)
+        else:
+            self.written += len(group)
+
+    def _fail(self, group: Sequence[_Item]) -> None:
+        with self._wake:
+            self.failed += len(group)
+        for item in group:
+            item.error = CatalogBusyError("the account could not be written")
 
 
 def _run_job(connection: Connection, item: _Item) -> None:
@@ -155,11 +173,6 @@ def _run_job(connection: Connection, item: _Item) -> None:
         item.error = error
     else:
         savepoint.commit()
-
-
-def _fail(group: Sequence[_Item]) -> None:
-    for item in group:
-        item.error = CatalogBusyError("the account could not be written")
 
 
 def _deliver(items: Sequence[_Item]) -> None:

@@ -86,7 +86,7 @@ def create_app(settings: Settings, clock: Callable[[], int]) -> FastAPI:
     for kind in (TanadaError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, _answer_error)
     app.add_middleware(BodyCap)
-    app.add_middleware(Envelope, https=services.https)
+    app.add_middleware(Envelope, https=services.https, metrics=services.metrics)
     require_declared(app.routes)
     return app
 

@@ -10,5 +10,8 @@ import time
 
 from api.app import create_app
 from connectors.settings import Settings
+from connectors.telemetry.logs import configure
 
-app = create_app(Settings.from_environment(os.environ), time.time_ns)
+_settings = Settings.from_environment(os.environ)
+configure(_settings)
+app = create_app(_settings, time.time_ns)

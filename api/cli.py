@@ -26,6 +26,7 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(
+    *,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0: a free one.")] = 8000,
     root: Annotated[
@@ -38,10 +39,20 @@ def serve(
     url: Annotated[
         str | None, typer.Option("--url", help="How the server is reached. [env: TANADA_URL]")
     ] = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            "--metrics-port",
+            min=0,
+            max=65535,
+            help="Metrics on 127.0.0.1, this port. [env: TANADA_METRICS_ADDRESS]",
+        ),
+    ] = None,
 ) -> None:
     """Serve the catalog: the API under /v1 and the web pages."""
+    address = None if metrics_port is None else f"127.0.0.1:{metrics_port}"
     try:
-        _serve(host, port, root=root, database_url=database_url, url=url)
+        _serve(host, port, root=root, database_url=database_url, url=url, metrics_address=address)
     except TanadaError as error:
         sys.stderr.write(f"error: {error}\n")
         raise typer.Exit(_exit_code(error)) from error
@@ -49,7 +60,10 @@ def serve(
 
 def _serve(host: str, port: int, **flags: str | None) -> None:
     from connectors.settings import Settings
+    from connectors.telemetry.logs import configure
 
+    settings = Settings.from_environment(os.environ, **flags)
+    configure(settings)
     try:
         import uvicorn
 
@@ -60,7 +74,7 @@ def _serve(host: str, port: int, **flags: str | None) -> None:
             found=f"no module {error.name}",
             next_step="pip install 'tanada-platform[api]'",
         ) from error
-    app = create_app(Settings.from_environment(os.environ, **flags), time.time_ns)
+    app = create_app(settings, time.time_ns)
     # Forwarded addresses would let a caller choose the network that its terms are asked about.
     config = uvicorn.Config(
         app,
@@ -69,6 +83,9 @@ def _serve(host: str, port: int, **flags: str | None) -> None:
         proxy_headers=False,
         server_header=False,
         ws="none",
+        # One line a request is ours, without addresses; the server's own go the same way.
+        access_log=False,
+        log_config=None,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
     uvicorn.Server(config).run()

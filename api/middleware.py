@@ -6,14 +6,18 @@ Plain ASGI: nothing here buffers a body or adds a task per request.
 from __future__ import annotations
 
 import secrets
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
 from api.errors import LOG, PROBLEM_TYPE, BodyTooLargeError, problem
+from api.metrics import route_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from api.metrics import ApiMetrics
 
 BODY_MAX: Final = 8 << 20
 """Bytes of a JSON or form body; a manifest of ten thousand files needs about two million."""
@@ -39,13 +43,17 @@ _HTTPS_ONLY: Final = (b"strict-transport-security", b"max-age=31536000")
 class Envelope:
     """Outermost layer: request id, security headers, and an answer when everything else failed.
 
+    Counts every answer, and logs one line of it: the route's template, never the address.
+
     Args:
         app: What it wraps.
         https: Whether the server is reached by https, and browsers should insist on it.
+        metrics: Counts the answers.
     """
 
-    def __init__(self, app: ASGIApp, *, https: bool) -> None:
+    def __init__(self, app: ASGIApp, *, https: bool, metrics: ApiMetrics) -> None:
         self.app = app
+        self._metrics = metrics
         self._headers = SECURITY_HEADERS + ((_HTTPS_ONLY,) if https else ())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -55,12 +63,14 @@ class Envelope:
             return
         request_id = secrets.token_hex(12)
         scope.setdefault("state", {})["request_id"] = request_id
-        started = False
+        begun = time.perf_counter()
+        status = sent = 0
 
         async def enveloped(message: Message) -> None:
-            nonlocal started
+            nonlocal status, sent
+            sent += len(message.get("body", b""))
             if message["type"] == "http.response.start":
-                started = True
+                status = message["status"]
                 headers = message["headers"] = list(message.get("headers", ()))
                 names = {name for name, _ in headers}
                 headers.append((b"x-request-id", request_id.encode()))
@@ -73,10 +83,23 @@ class Envelope:
             await self.app(scope, receive, enveloped)
         except Exception:
             # The traceback goes to the platform's log only; the answer carries just the id.
-            LOG.exception("request %s failed", request_id)
-            if started:
+            LOG.exception("a request failed", extra={"request_id": request_id})
+            if status:
                 raise
             await _answer_500(enveloped)
+        finally:
+            seconds = time.perf_counter() - begun
+            route = route_of(scope)
+            self._metrics.answered(scope["method"], route, status, seconds)
+            said = {
+                "request_id": request_id,
+                "method": scope["method"],
+                "route": route,
+                "status": status,
+                "seconds": round(seconds, 6),
+                "bytes": sent,
+            }
+            LOG.info("answered", extra=said)
 
 
 async def _answer_500(send: Send) -> None:

@@ -11,10 +11,13 @@ from anyio import to_thread
 from api.account import Account
 from api.auth import Authenticator
 from api.listing import Listing
+from api.metrics import ApiMetrics
 from api.reads import Reads
 from connectors.stores.catalog.database import Role, connect
 from connectors.stores.receive import Receiver
 from connectors.stores.root import Root
+from connectors.telemetry.catalog_state import CatalogState
+from connectors.telemetry.exposition import serve_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +47,7 @@ class Services:
         authenticator: Who is calling.
         listing: The catalog as each organisation may see it.
         receiver: Takes recordings in.
+        metrics: Counts what the server does.
     """
 
     settings: Settings
@@ -57,8 +61,11 @@ class Services:
     authenticator: Authenticator
     listing: Listing
     receiver: Receiver
+    metrics: ApiMetrics
     active: Counter[str] = field(default_factory=Counter)
     """Deliveries under way, by grant."""
+    listeners: list[Callable[[], None]] = field(default_factory=list)
+    """What ends the listeners beside the server's own."""
 
     @property
     def https(self) -> bool:
@@ -70,11 +77,26 @@ class Services:
         return await to_thread.run_sync(function, *arguments)
 
     def start(self) -> None:
-        """Start what runs beside the requests."""
+        """Start what runs beside the requests.
+
+        Raises:
+            StoreUnavailableError: the metrics address is taken.
+        """
+        if self.settings.metrics_address:
+            # Counting reads the catalog from the listener's threads, not from the event loop.
+            # Not bound to an organisation: it counts the whole platform.
+            whole = connect(self.settings.database_url or self.root.database_url)
+            self.listeners.append(whole.dispose)
+            state = CatalogState(whole, self.clock, self.root.path)
+            self.metrics.registry.register(state)
+            _port, end = serve_metrics(self.metrics.registry, self.settings.metrics_address)
+            self.listeners.append(end)
         self.account.start()
 
     def close(self) -> None:
         """Write what waits, and give everything back."""
+        while self.listeners:
+            self.listeners.pop()()
         self.account.close()
         self.account_engine.dispose()
         self.gate_engine.dispose()
@@ -107,4 +129,5 @@ def open_services(settings: Settings, clock: Callable[[], int]) -> Services:
         authenticator=Authenticator(Reads(gate_engine), account, root.pepper(), clock),
         listing=Listing(),
         receiver=Receiver(root, engine, clock),
+        metrics=ApiMetrics(account),
     )

@@ -15,7 +15,18 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MIB: Final = 1 << 20
-SECRET: Final = frozenset({"key", "database_url", "s3_access_key", "s3_secret_key"})
+SECRET: Final = frozenset(
+    {
+        "key",
+        "database_url",
+        "s3_access_key",
+        "s3_secret_key",
+        "openlineage_url",
+        "notify_webhook",
+        "smtp_url",
+    }
+)
+"""Settings that may hold a password or a token: their values are never shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +134,37 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "infra/spark/target/jars",
         "Spark: folder of the jars of infra/spark/pom.xml",
     ),
+    Setting("log_format", "TANADA_LOG_FORMAT", "text", "log lines on stderr: text or json"),
+    Setting("log_level", "TANADA_LOG_LEVEL", "info", "least level that is logged"),
+    Setting(
+        "metrics_address",
+        "TANADA_METRICS_ADDRESS",
+        None,
+        "host:port of a listener of its own for Prometheus; default: none",
+    ),
+    Setting(
+        "openlineage_url",
+        "TANADA_OPENLINEAGE_URL",
+        None,
+        "where lineage events go: http(s)://… or file:///…; default: nowhere",
+    ),
+    Setting("notify_webhook", "TANADA_NOTIFY_WEBHOOK", None, "URL that notices are posted to"),
+    Setting(
+        "notify_mail",
+        "TANADA_NOTIFY_MAIL",
+        None,
+        "who gets notices by mail: address, or organisation=address, separated by commas",
+    ),
+    Setting("notify_from", "TANADA_NOTIFY_FROM", "tanada@localhost", "sender of notices by mail"),
+    Setting(
+        "smtp_url", "TANADA_SMTP_URL", None, "mail server: smtp[s]://[user:password@]host:port"
+    ),
+    Setting(
+        "notify_state",
+        "TANADA_NOTIFY_STATE",
+        None,
+        "file that remembers which notices were sent; default: notified.json in the root",
+    ),
 )
 """Every setting, in the order of the documentation."""
 
@@ -143,6 +185,15 @@ class Settings:
     child_output_bytes: int = 64 * 1024 * MIB
     territory: str = "JP"
     batch_recordings: int = 200
+    log_format: str = "text"
+    log_level: str = "info"
+    metrics_address: str | None = None
+    openlineage_url: str | None = None
+    notify_webhook: str | None = None
+    notify_mail: str | None = None
+    notify_from: str = "tanada@localhost"
+    smtp_url: str | None = None
+    notify_state: str | None = None
     engine: str = "embedded"
     spark_master: str = "local[2]"
     spark_python: str | None = None

@@ -28,6 +28,7 @@ from pipelines.commit import Committer, Judged
 from pipelines.decode.child import empty_folder
 from pipelines.decode.task import DecodeTask
 from pipelines.engine import engine_of
+from pipelines.observe import FinishedBatch
 from pipelines.staging import discard, hold
 from schemas.errors import RetryError, TanadaError
 from schemas.quality import Reason
@@ -144,6 +145,7 @@ class Station:
             platform.clock,
             worker=self.worker,
             trace=trace,
+            observer=platform.observer,
         )
         self._decoders = engine_of(platform.settings, platform.clock)
         self._docs = DocsSite(platform.root)
@@ -178,6 +180,7 @@ class Station:
         # Great Expectations takes seconds to import: it does so while the batch is decoded.
         self._decoders.start()
         self._validator.start()
+        self._platform.observer.validator_started(self._validator.starts)
         batch = secrets.token_hex(16)
         folder = empty_folder(self._platform.root.staging / batch)
         return Batch(batch, organisation, folder, hold(folder, self.worker))
@@ -214,12 +217,34 @@ class Station:
             raise
         finally:
             self._leases.drop(ids)
+        versions: dict[str, int] = {}
         try:
             if plan is not None:
-                self.committer.execute(plan)
+                versions = self.committer.execute(plan)
         finally:
             batch.close()
-        return failed + ([] if plan is None else self._outcomes(batch, plan))
+        outcomes = failed + ([] if plan is None else self._outcomes(batch, plan))
+        self._tell(batch, plan, outcomes, versions)
+        return outcomes
+
+    def _tell(
+        self,
+        batch: Batch,
+        plan: Plan | None,
+        outcomes: Sequence[Outcome],
+        versions: Mapping[str, int],
+    ) -> None:
+        now = self._platform.clock()
+        self._platform.observer.batch_finished(
+            FinishedBatch(
+                plan=batch.id,
+                organisation=batch.organisation,
+                started_ns=now if plan is None else plan.created_ns,
+                finished_ns=now,
+                outcomes=tuple(outcomes),
+                versions=dict(versions),
+            )
+        )
 
     def _planned(self, batch: Batch) -> tuple[Plan | None, list[Outcome]]:
         decoded: dict[str, Decoded] = {}
@@ -241,8 +266,18 @@ class Station:
     def _decode(self, batch: Batch, row: dict[str, Any]) -> Future[Decoded]:
         self._trace(f"decode {row['id'][:8]}")
         originals = empty_folder(batch.folder / f"{row['id']}.originals")
+        begun = time.perf_counter()
+
+        def ended(one: Future[Decoded]) -> None:
+            shutil.rmtree(originals, ignore_errors=True)
+            if one.cancelled():
+                return
+            well = one.exception() is None
+            seconds = one.result().seconds if well else time.perf_counter() - begun
+            self._platform.observer.decoded(seconds, well=well)
+
         decoded = self._decoders.submit(lambda: self._task(batch, row, originals))
-        decoded.add_done_callback(lambda _: shutil.rmtree(originals, ignore_errors=True))
+        decoded.add_done_callback(ended)
         return decoded
 
     def _task(self, batch: Batch, row: dict[str, Any], originals: Path) -> DecodeTask:
@@ -390,10 +425,12 @@ class _Leases:
     def hold(self, ids: Iterable[str]) -> None:
         with self._lock:
             self._held.update(ids)
+            self._platform.observer.leased(len(self._held))
 
     def drop(self, ids: Iterable[str]) -> None:
         with self._lock:
             self._held.difference_update(ids)
+            self._platform.observer.leased(len(self._held))
 
     def _run(self) -> None:
         seconds = self._platform.settings.lease_seconds

@@ -5,6 +5,7 @@ All three leave what open plans name alone, and never clean a log.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -20,12 +21,19 @@ from sqlalchemy import select
 from connectors.stores.catalog.database import reading
 from connectors.stores.catalog.models import CommitPlan, ReleaseRecording
 from connectors.stores.store import below, matching
+from connectors.stores.verified import Verification, write_verified
 from pipelines.commit import Plan
 from pipelines.commit.committer import settle
 from pipelines.commit.log import checkpoint_path, entry_path, read_entry, versions
 from pipelines.commit.manifest import START, Manifest, sha256_of
+from pipelines.observe import FinishedVerification
 from pipelines.staging import batches
-from schemas.errors import CommitConflictError, DamagedError, WrongUseError
+from schemas.errors import (
+    CommitConflictError,
+    DamagedError,
+    StoreUnavailableError,
+    WrongUseError,
+)
 from schemas.tables import TABLES
 
 if TYPE_CHECKING:
@@ -113,7 +121,23 @@ def verify(
             held = finding.recordings or _recordings_of(platform, table, finding.path)
             releases = _releases_of(platform, held)
             done.findings.append(replace(finding, recordings=held, releases=releases))
+    _tell(platform, done, whole=tables is None)
     return done
+
+
+def _tell(platform: Platform, done: Verified, *, whole: bool) -> None:
+    """Keep the outcome for metrics where every table was looked at, and tell the observers."""
+    damaged = [
+        {"table": finding.table, "what": finding.what}
+        for finding in done.findings
+        if finding.what != "file_surplus"
+    ]
+    now = platform.clock()
+    if whole:
+        # A full disk must not hide what was found.
+        with suppress(StoreUnavailableError):
+            write_verified(platform.root.path, Verification(now, len(damaged)))
+    platform.observer.verified(FinishedVerification(now, done.files, damaged))
 
 
 def _verify_table(

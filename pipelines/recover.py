@@ -89,6 +89,7 @@ def recover(
         platform.clock,
         worker=worker,
         trace=trace,
+        observer=platform.observer,
     )
     open_plans = _open_plans(platform)
     dead_workers = set()

@@ -172,6 +172,7 @@ class _Delivery:
         async def settle(sent: int) -> None:
             if self._grant:
                 self._active[self._grant] -= 1
+            self._visit.services.metrics.delivered(sent)
             now_ns = self._visit.services.clock()
             request_id = self._visit.request_id
 
@@ -182,6 +183,6 @@ class _Delivery:
                 await self._visit.services.account.write(job)
             except TanadaError:
                 # The reservation stands: the reader is charged for more than was sent, not less.
-                LOG.warning("request %s could not be settled", request_id)
+                LOG.warning("a delivery could not be settled", extra={"request_id": request_id})
 
         return settle

@@ -127,6 +127,8 @@ class Validator:
         paths = sys.path if search_path is None else search_path
         self._search_path = os.pathsep.join(path or "." for path in paths)
         self._process: _Process | None = None
+        self.starts = 0
+        """How often the process was started so far."""
 
     def __enter__(self) -> Self:
         self.start()
@@ -156,6 +158,7 @@ class Validator:
             "PATH": os.defpath,
             "PYTHONPATH": self._search_path,
         }
+        self.starts += 1
         try:
             self._process = _Process(self._command, environment)
         except OSError as error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     import typer
 
-MODULES: Final = ("ingest", "admin", "lake", "maintenance", "release", "jobs")
+MODULES: Final = ("ingest", "admin", "lake", "maintenance", "release", "jobs", "plan")
 """Modules of this package with commands; each has `register(app)` and imports nothing heavy."""
 
 

@@ -92,20 +92,39 @@ def ingest(
 def worker(
     *,
     once: Annotated[bool, typer.Option("--once", help="End when nothing waits.")] = False,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            "--metrics-port",
+            min=0,
+            max=65535,
+            help="Metrics on 127.0.0.1, this port. [env: TANADA_METRICS_ADDRESS]",
+        ),
+    ] = None,
     workers: WorkersOption = None,
     root: RootOption = None,
     database_url: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Process recordings that were received; SIGTERM ends it after the batch at work."""
-    from pipelines.cli.watch import shown_on_stderr
+    from connectors.telemetry.logs import configure
+    from pipelines.cli.watch import LogWatch, metrics_served, shown_on_stderr
     from pipelines.worker import work
 
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
-    opened = Platform.from_environment(root=root, database_url=database_url, workers=workers)
-    with opened as platform, shown_on_stderr(quiet=as_json) as watch:
+    address = None if metrics_port is None else f"127.0.0.1:{metrics_port}"
+    opened = Platform.from_environment(
+        root=root, database_url=database_url, workers=workers, metrics_address=address
+    )
+    configure(opened.settings)
+    logged = opened.settings.log_format == "json"
+    with (
+        opened as platform,
+        metrics_served(platform),
+        LogWatch() if logged else shown_on_stderr(quiet=as_json) as watch,
+    ):
         decided = work(platform, once=once, stopped=stopped, watch=watch)
     emit({"decided": decided}, as_json=as_json)
 

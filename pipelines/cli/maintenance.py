@@ -1,4 +1,4 @@
-"""`tanada lake verify | optimize | vacuum`."""
+"""`tanada lake verify | optimize | vacuum` and `tanada notify`."""
 
 from __future__ import annotations
 
@@ -25,12 +25,33 @@ EngineOption = Annotated[
 TablesArgument = Annotated[list[str] | None, typer.Argument(help="Tables; default: all.")]
 
 
-def register(_app: typer.Typer) -> None:
-    """Add the commands to the group `lake`."""
+def register(app: typer.Typer) -> None:
+    """Add `notify`, and the commands of the group `lake`."""
+    app.command(epilog=examples("tanada notify", "tanada notify --days 60 --json"))(notify)
     group.command(epilog=examples("tanada lake verify", "tanada lake verify --deep"))(verify)
     group.command(epilog=examples("tanada lake check imu --engine spark"))(check)
     group.command(epilog=examples("tanada lake optimize"))(optimize)
     group.command(epilog=examples("tanada lake vacuum --dry-run"))(vacuum)
+
+
+@run
+def notify(
+    *,
+    days: Annotated[int, typer.Option(min=1, help="How far ahead terms are looked at.")] = 30,
+    root: RootOption = None,
+    database_url: DatabaseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell stewards of terms that end soon; each matter once. For a scheduler, once a day."""
+    from pipelines.notify import Notifier, expiring
+
+    with Platform.from_environment(root=root, database_url=database_url) as platform:
+        notifier = Notifier.of(platform.settings)
+        rows = [
+            {"kind": notice.kind, "title": notice.title, "sent": notifier.tell(notice)}
+            for notice in expiring(platform, days)
+        ]
+    emit(rows, as_json=as_json)
 
 
 @run

@@ -10,11 +10,12 @@ import json
 import os
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Final, ParamSpec, Self
 
 import typer
 
+from pipelines.observe import Observers, observers_of
 from schemas.errors import (
     MissingDependencyError,
     NotFoundError,
@@ -59,12 +60,14 @@ class Platform:
         root: Where everything lies.
         engine: The catalog database.
         clock: Nanoseconds UTC.
+        observer: Told of what was done.
     """
 
     settings: Settings
     root: Root
     engine: Engine
     clock: Callable[[], int]
+    observer: Observers = field(default_factory=Observers)
 
     @classmethod
     def open(cls, settings: Settings, clock: Callable[[], int] = time.time_ns) -> Platform:
@@ -79,7 +82,7 @@ class Platform:
 
         root = Root.open(settings.root, settings.access)
         engine = connect(settings.database_url or root.database_url)
-        return cls(settings, root, engine, clock)
+        return cls(settings, root, engine, clock, observers_of(settings))
 
     @property
     def lake(self) -> Lake:

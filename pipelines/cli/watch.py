@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Self
 
 from pipelines.batch import Watch
 from pipelines.cli.platform import progress
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from pipelines.batch import Outcome
+    from pipelines.cli.platform import Platform
+
+LOG: Final = logging.getLogger("tanada.worker")
 
 
 class PlainWatch(Watch):
@@ -64,6 +68,51 @@ class LiveWatch(PlainWatch):
         """Count it and show it."""
         super().decided(outcome)
         self._live.update(self._task, advance=1, rate=self.rate())
+
+
+class LogWatch(Watch):
+    """Log lines in place of progress: ids, verdicts and rules, never names or paths."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Nothing to end."""
+
+    def left_out(self, text: str) -> None:
+        """A path is no matter for a log."""
+        del text
+        LOG.warning("a file is no recording")
+
+    def trouble(self, text: str) -> None:
+        """Log what failed."""
+        LOG.warning("trouble: %s", text)
+
+    def decided(self, outcome: Outcome) -> None:
+        """Log the verdict."""
+        said = {
+            "recording_id": outcome.recording_id,
+            "status": outcome.status,
+            "rules": sorted({reason.rule for reason in outcome.reasons}),
+            "seconds": round(outcome.seconds, 3),
+        }
+        LOG.info("decided", extra=said)
+
+
+@contextmanager
+def metrics_served(platform: Platform) -> Iterator[None]:
+    """Serve metrics while the block runs, where the settings name an address."""
+    if not platform.settings.metrics_address:
+        yield
+        return
+    from pipelines.metrics import serve_worker_metrics
+
+    port, end = serve_worker_metrics(platform, platform.settings.metrics_address)
+    LOG.info("metrics on port %d", port)
+    try:
+        yield
+    finally:
+        end()
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from pipelines.commit.log import checkpoint_path, markers
 from pipelines.commit.manifest import Manifest
 from pipelines.commit.pack import Packer
 from pipelines.commit.plan import Plan, PlannedFile, PlannedRecording
+from pipelines.observe import Observer
 from pipelines.staging import discard
 from schemas.errors import CommitConflictError, RetryError, StoreUnavailableError
 from schemas.quality import Verdict
@@ -66,6 +67,7 @@ class Committer:
         clock: Nanoseconds UTC.
         worker: Who commits; holder of the leases.
         trace: Told of every step, for tests that stop the process between two of them.
+        observer: Told of commits and conflicts.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Committer:
         *,
         worker: str,
         trace: Callable[[str], None] = lambda _step: None,
+        observer: Observer | None = None,
     ) -> None:
         self._root = root
         self._lake = lake
@@ -84,6 +87,7 @@ class Committer:
         self._clock = clock
         self._worker = worker
         self._trace = trace
+        self._observer = observer or Observer()
 
     def plan(self, batch: str, organisation: str, judged: Sequence[Judged]) -> Plan:
         """Place a batch's files and make its plan durable; nothing is visible yet.
@@ -111,8 +115,11 @@ class Committer:
         self._save(plan)
         return plan
 
-    def execute(self, plan: Plan) -> None:
+    def execute(self, plan: Plan) -> dict[str, int]:
         """Commit a plan, or what is missing of it; safe to repeat, and in two processes at once.
+
+        Returns:
+            Table -> version that holds the plan's rows, of every table that it has files of.
 
         Raises:
             CommitConflictError: other writers were first, too often.
@@ -121,21 +128,26 @@ class Committer:
         packer = Packer(
             self._root, f"{plan.id}-{secrets.token_hex(3)}", plan.organisation, self._staging(plan)
         )
+        found: dict[str, int] = {}
         for table in COMMIT_ORDER:
             files = [file for file in plan.files if file.table == table]
             if files:
                 self._trace(f"commit {table}")
-                self._commit(plan, table, files, packer)
+                begun = time.perf_counter()
+                found[table] = self._commit(plan, table, files, packer)
+                self._observer.committed(table, found[table], time.perf_counter() - begun)
         self._trace("finish")
         self._finish(plan)
         if packer.placed:
             # What was rewritten is in no table: the whole files that the rewritten ones replace.
             discard(self._root, plan.id)
         self._trace("done")
+        return found
 
     # --- one table -----------------------------------------------------------------------------
 
-    def _commit(self, plan: Plan, table: str, files: Sequence[PlannedFile], packer: Packer) -> None:
+    def _commit(self, plan: Plan, table: str, files: Sequence[PlannedFile], packer: Packer) -> int:
+        """Bring the files into one table; returns a version that holds them."""
         folder = self._root.table(table)
         for attempt in range(ATTEMPTS):
             snapshot = self._lake.open(table)
@@ -144,13 +156,14 @@ class Committer:
             missing = self._missing(plan, files, held, packer)
             if not missing:
                 settle(self._root, self._lake, table, snapshot.version(), {})
-                return
+                return snapshot.version()
             actions = [add_action(file, plan.created_ns) for file in missing]
             keys = [key for file in missing for key in plan.markers(file)]
             if transact(snapshot, table, actions, plan=plan.id, markers=keys):
                 known = {file.path: file.sha256 for file in missing}
                 settle(self._root, self._lake, table, snapshot.version() + 1, known)
-                return
+                return snapshot.version() + 1
+            self._observer.conflicted(table)
             back_off(attempt)
         raise CommitConflictError(
             "other writers committed first, too often",

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.observe import FinishedRelease
 from pipelines.release import card
 from pipelines.release.licensing import LeftOut, licensed_episodes, obligations, release_terms
 from pipelines.release.publish import Draft, building, newest, newest_release, publish
@@ -93,6 +94,7 @@ def build(
         CatalogBusyError: another process builds this dataset.
         DamagedError: pictures are missing from the lake.
     """
+    started_ns = platform.clock()
     with building(platform.root, recipe.dataset) as folder:
         pinned = platform.lake.pin()
         candidates = select_episodes(platform.lake, platform.engine, pinned, recipe)
@@ -135,6 +137,7 @@ def build(
         progress("publish", 0, 1)
         version, created = _published(platform, folder, draft)
         progress("publish", 1, 1)
+    _tell(platform, draft, version, started_ns)
     return Release(
         dataset=recipe.dataset,
         version=version,
@@ -146,6 +149,19 @@ def build(
         files=len(draft.files),
         bytes=sum(file.size for file in draft.files),
         terms=terms,
+    )
+
+
+def _tell(platform: Platform, draft: Draft, version: int, started_ns: int) -> None:
+    platform.observer.released(
+        FinishedRelease(
+            dataset=draft.recipe.dataset,
+            version=version,
+            digest=draft.digest,
+            started_ns=started_ns,
+            finished_ns=platform.clock(),
+            pinned=dict(draft.pinned),
+        )
     )
 
 

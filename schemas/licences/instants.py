@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 from pydantic import BeforeValidator
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 NS_PER_SECOND: Final = 1_000_000_000
 NS_PER_DAY: Final = 86_400 * NS_PER_SECOND
@@ -56,6 +59,16 @@ def format_instant(value_ns: int) -> str:
         return f"{value_ns} ns"
     digits = f".{fraction:09d}".rstrip("0") if fraction else ""
     return f"{text}{digits}Z"
+
+
+def expiry_of(terms: Mapping[str, object]) -> int | None:
+    """When terms end, ns UTC, of their document as it is stored; None: never.
+
+    Raises:
+        ValueError: the document holds no absolute time.
+    """
+    end = terms.get("expires_at")
+    return None if end is None else parse_instant(end)
 
 
 Instant = Annotated[int, BeforeValidator(parse_instant)]

@@ -153,6 +153,9 @@ def test_a_locked_account_lets_nothing_out(
             secret = found[route][3]
             assert not secret or secret not in answer.content, route
             assert route[0] == "HEAD" or b"nothing was lost" in answer.content
+    account = app.state.services.account
+    assert account.failed >= len(routes) - 1
+    assert account.waiting == 0
     assert len(world.rows(select(AuditRow.seq))) == before
     assert each(routes[0]).status_code == 200
 
