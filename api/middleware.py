@@ -83,7 +83,7 @@ class Envelope:
             await self.app(scope, receive, enveloped)
         except Exception:
             # The traceback goes to the platform's log only; the answer carries just the id.
-            LOG.exception("a request failed", extra={"request_id": request_id})
+            LOG.exception("request %s failed", request_id, extra={"request_id": request_id})
             if status:
                 raise
             await _answer_500(enveloped)

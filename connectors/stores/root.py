@@ -4,6 +4,8 @@
 tanada.json                             the lake's id and format version
 secret.key                              the pepper of keys and pseudonyms; mode 0600
 catalog.db                              the catalog database, unless another is configured
+verified.json                           outcome of the last verification, for metrics
+notified.json                           which notices were sent, unless another file is configured
 staging/                                work in progress; may be emptied when nothing runs
 quarantine/<organisation>/<recording>/  bytes refused or not accepted yet
 raw/<organisation>/<sha256>             accepted originals

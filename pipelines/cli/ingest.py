@@ -119,7 +119,7 @@ def worker(
         root=root, database_url=database_url, workers=workers, metrics_address=address
     )
     configure(opened.settings)
-    logged = opened.settings.log_format == "json"
+    logged = opened.settings.log_format.lower() == "json"
     with (
         opened as platform,
         metrics_served(platform),

@@ -22,7 +22,7 @@ from pipelines.ingest import contribution
 
 REPOSITORY = Path(__file__).parents[3]
 PERSON = "aiko-tanaka"
-PASSWORD = "canary-7f3a"  # noqa: S105
+CANARY = "canary-7f3a"
 DEADLINE_S = 120
 
 
@@ -77,10 +77,10 @@ def test_what_an_operator_sees_of_a_worker(
     process = start(
         platform.root.path,
         TANADA_OPENLINEAGE_URL=posted.url,
-        TANADA_NOTIFY_WEBHOOK=f"{posted.url}/hook?token={PASSWORD}",
+        TANADA_NOTIFY_WEBHOOK=f"{posted.url}/hook?token={CANARY}",
         TANADA_NOTIFY_MAIL="steward@operator.example, rival=rival@rival.example",
         TANADA_SMTP_URL=smtp,
-        TANADA_KEY=f"tnd_abc_{PASSWORD}",
+        TANADA_KEY=f"tnd_abc_{CANARY}",
     )
     try:
         assert process.stderr is not None
@@ -114,7 +114,7 @@ def test_what_an_operator_sees_of_a_worker(
         received
     )
     for text in (*lines, out):
-        assert PASSWORD not in text
+        assert CANARY not in text
         assert PERSON not in text
 
     # Lineage: start and end of the one batch, recordings in, table versions out.
@@ -130,7 +130,7 @@ def test_what_an_operator_sees_of_a_worker(
     assert versions["tables/episodes"] == str(pinned["episodes"])
 
     # Notices: one to the steward and the webhook, none to the rival, no name of a file in them.
-    (notice,) = posted.at(f"/hook?token={PASSWORD}")
+    (notice,) = posted.at(f"/hook?token={CANARY}")
     assert notice["kind"] == "quarantine"
     assert received[1] in " ".join(notice["lines"])
     (mail,) = box.messages
