@@ -97,11 +97,7 @@ def build(
     started_ns = platform.clock()
     with building(platform.root, recipe.dataset) as folder:
         pinned = platform.lake.pin()
-        candidates = select_episodes(platform.lake, platform.engine, pinned, recipe)
-        licensed = licensed_episodes(platform.engine, candidates, platform.clock(), strict=strict)
-        licensed = replace(
-            licensed, episodes=limit_episodes(licensed.episodes, recipe.filter.episodes)
-        )
+        licensed = _licensed(platform, pinned, recipe, strict=strict)
         # Before any work: what conflicts stays out of the tree.
         release_terms(recipe, licensed)
         sources = sources_digest(recipe, licensed)
@@ -150,6 +146,14 @@ def build(
         bytes=sum(file.size for file in draft.files),
         terms=terms,
     )
+
+
+def _licensed(
+    platform: Platform, pinned: dict[str, int], recipe: Recipe, *, strict: bool
+) -> Licensed:
+    candidates = select_episodes(platform.lake, platform.engine, pinned, recipe)
+    found = licensed_episodes(platform.engine, candidates, platform.clock(), strict=strict)
+    return replace(found, episodes=limit_episodes(found.episodes, recipe.filter.episodes))
 
 
 def _tell(platform: Platform, draft: Draft, version: int, started_ns: int) -> None:
