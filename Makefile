@@ -13,7 +13,7 @@ SPARK_JARS := infra/spark/target/jars
 JOBS ?= 2
 ROOT ?= tanada-data
 
-.PHONY: help demo test test-full bench lint format serve lock clean
+.PHONY: help demo test test-full test-spark bench bench-spark lint format serve lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -38,13 +38,20 @@ test: lint ## lint, types, contracts and every test that Python packages suffice
 	$(BIN)/pytest -n $(JOBS) --dist worksteal -m 'not full and not browser' --cov --cov-report=
 	@$(BIN)/coverage report
 
-test-full: $(BENCH_VENV)/.ready ## only what `test` leaves out: a real browser, the peers
+test-full: $(BENCH_VENV)/.ready test-spark ## only what `test` leaves out: a real browser, the peers, Spark
 	@infra/services/chromium.sh
-	TANADA_REQUIRE_BROWSER=1 $(BENCH_VENV)/bin/pytest -m 'full or browser'
+	TANADA_REQUIRE_BROWSER=1 $(BENCH_VENV)/bin/pytest -m 'full or browser' --ignore tests/integration/spark
+
+test-spark: $(SPARK_VENV)/.ready ## the Spark engine on a real cluster, with a real S3 (part of test-full)
+	@infra/services/minio.sh
+	$(SPARK_VENV)/bin/pytest -m full tests/integration/spark
 
 bench: $(BENCH_VENV)/.ready ## CPU and memory against the peers, side by side in one run
 	@$(BENCH_VENV)/bin/python tests/bench/answers.py
 	@$(BENCH_VENV)/bin/python tests/bench/run.py $(BENCH_ARGS)
+
+bench-spark: $(SPARK_VENV)/.ready ## the Spark engine beside the embedded one: CPU and wall
+	@$(SPARK_VENV)/bin/python tests/bench/engines.py $(BENCH_ARGS)
 
 $(BENCH_VENV)/.ready: $(READY) infra/locks/bench.txt
 	@$(PYTHON) -m venv $(BENCH_VENV)
