@@ -13,7 +13,7 @@ SPARK_JARS := infra/spark/target/jars
 JOBS ?= 2
 ROOT ?= tanada-data
 
-.PHONY: help demo test test-full bench lint format serve lock clean
+.PHONY: help demo test test-full bench bench-spark lint format serve lock clean test-operate test-s3 test-spark
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -43,17 +43,28 @@ ON_S3 := tests/e2e/test_follow_a_record.py tests/golden/test_release_values.py t
   $(addprefix tests/integration/api/test_,files.py recordings.py) \
   $(addprefix tests/unit/release/test_,build.py bucket.py) $(addprefix tests/unit/stores/test_,lake.py receive.py)
 
-test-full: $(BENCH_VENV)/.ready ## only what `test` leaves out: a real browser, the peers
+test-full: test-operate test-s3 test-spark ## only what `test` leaves out, part by part: large environments, real servers
+
+test-operate: $(BENCH_VENV)/.ready ## a real browser, the peers, promtool, compose (part of test-full)
 	@infra/services/chromium.sh
-	@infra/services/minio.sh
 	@infra/services/prometheus.sh
 	@infra/services/compose.sh
 	TANADA_REQUIRE_BROWSER=1 $(BENCH_VENV)/bin/pytest -m '(full or browser) and not s3'
-	$(BENCH_VENV)/bin/pytest -n $(JOBS) --dist worksteal --store=s3 -m 's3 or not (full or browser)' $(ON_S3)
+
+test-s3: $(READY) ## suites on a real MinIO, faults included (part of test-full)
+	@infra/services/minio.sh
+	$(BIN)/pytest -n $(JOBS) --dist worksteal --store=s3 -m 's3 or not (full or browser)' $(ON_S3)
+
+test-spark: $(SPARK_VENV)/.ready ## the Spark engine on a real cluster, with a real S3 (part of test-full)
+	@infra/services/minio.sh
+	$(SPARK_VENV)/bin/pytest -m full tests/integration/spark
 
 bench: $(BENCH_VENV)/.ready ## CPU and memory against the peers, side by side in one run
 	@$(BENCH_VENV)/bin/python tests/bench/answers.py
 	@$(BENCH_VENV)/bin/python tests/bench/run.py $(BENCH_ARGS)
+
+bench-spark: $(SPARK_VENV)/.ready ## the Spark engine beside the embedded one: CPU and wall
+	@$(SPARK_VENV)/bin/python tests/bench/engines.py $(BENCH_ARGS)
 
 $(BENCH_VENV)/.ready: $(READY) infra/locks/bench.txt
 	@$(PYTHON) -m venv $(BENCH_VENV)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyspark
 import pytest
 
 from connectors.settings import Settings
@@ -152,6 +151,8 @@ def defaults(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def cluster(defaults: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A master and two workers, enough for two drivers of two executors each."""
+    import pyspark
+
     home, folder = Path(pyspark.__file__).parent, tmp_path_factory.mktemp("cluster")
     spark_class = str(home / "bin" / "spark-class")
     environment = {

@@ -63,20 +63,24 @@ def test_the_log_store_refuses_what_cannot_write_conditionally(session: Any, tmp
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_log_store_never_overwrites_an_entry(session: Any):
+def test_the_log_store_tells_its_own_entry_from_another_writers(session: Any):
+    """A PUT whose answer was lost is refused when it is sent again; it is no conflict."""
     jvm, configuration = session._jvm, session._jsc.hadoopConfiguration()
     log_store = getattr(jvm, LOG_STORE)(configuration)
     path = jvm.org.apache.hadoop.fs.Path("s3a://lake/store/_delta_log/00000000000000000000.json")
-    for number in range(2):
+
+    def write(entry: str) -> None:
         actions = jvm.java.util.ArrayList()
-        actions.add(f'{{"number": {number}}}')
-        if number == 0:
-            log_store.write(path, actions.iterator(), False, configuration)  # noqa: FBT003
-        else:
-            with pytest.raises(Exception, match=r"java\.nio\.file\.FileAlreadyExistsException"):
-                log_store.write(path, actions.iterator(), False, configuration)  # noqa: FBT003
+        actions.add(entry)
+        log_store.write(path, actions.iterator(), False, configuration)  # noqa: FBT003
+
+    write('{"number": 0}')
+    write('{"number": 0}')
+    with pytest.raises(Exception, match=r"java\.nio\.file\.FileAlreadyExistsException"):
+        write('{"number": 1}')
     lines = log_store.read(path, configuration)
     assert lines.next() == '{"number": 0}'
+    assert not lines.hasNext()
     lines.close()
 
 
@@ -117,10 +121,7 @@ def test_spark_maintains_a_table_of_the_lake_beside_delta_rs(
         .set_column(rows.schema.get_field_index("seq"), "seq", pa.array([1_000_000]))
         .cast(rows.schema)
     )
-    changes = session.createDataFrame(
-        pa.concat_tables([corrected, added]).to_pandas(),
-        schema=(session.read.format("delta").load(table).schema),
-    )
+    changes = session.createDataFrame(pa.concat_tables([corrected, added]))
     key = ["organisation", "day", "episode", "stream", "seq"]
     assert maintain.merge(session, table, changes, on=key) == {"updated": 2, "inserted": 1}
     write_deltalake(  # delta-rs goes on where Spark stopped

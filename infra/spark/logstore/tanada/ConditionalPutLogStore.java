@@ -1,15 +1,19 @@
 package tanada;
 
 import io.delta.storage.HadoopFileSystemLogStore;
+import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.FileAlreadyExistsException;
+import java.util.Arrays;
 import java.util.Iterator;
 import org.apache.hadoop.conf.Configuration;
+import org.apache.hadoop.fs.FSDataInputStream;
 import org.apache.hadoop.fs.FSDataOutputStream;
 import org.apache.hadoop.fs.FSDataOutputStreamBuilder;
 import org.apache.hadoop.fs.FileSystem;
 import org.apache.hadoop.fs.Path;
+import org.apache.hadoop.fs.s3a.RemoteFileChangedException;
 
 /**
  * A log store for S3A under which any number of drivers, and delta-rs, may commit to one table.
@@ -30,24 +34,24 @@ public final class ConditionalPutLogStore extends HadoopFileSystemLogStore {
   public void write(
       Path path, Iterator<String> actions, Boolean overwrite, Configuration configuration)
       throws IOException {
+    ByteArrayOutputStream entry = new ByteArrayOutputStream();
+    while (actions.hasNext()) {
+      entry.writeBytes((actions.next() + "\n").getBytes(StandardCharsets.UTF_8));
+    }
     FileSystem store = path.getFileSystem(configuration);
     FSDataOutputStreamBuilder<?, ?> file = store.createFile(path).recursive().overwrite(true);
-    if (!overwrite) {
-      file = file.must(CONDITIONAL, true);
-    }
-    FSDataOutputStream stream = open(file, path);
-    boolean whole = false;
     try {
-      while (actions.hasNext()) {
-        stream.write((actions.next() + "\n").getBytes(StandardCharsets.UTF_8));
-      }
-      whole = true;
-    } finally {
-      if (whole) {
-        close(stream, path);
-      } else {
-        // Closing would upload what was written so far.
-        stream.abort();
+      put(overwrite ? file : file.must(CONDITIONAL, true), entry.toByteArray());
+    } catch (IllegalArgumentException unsupported) {
+      throw new IOException("no conditional put, so no safe commit: " + path, unsupported);
+    } catch (RemoteFileChangedException | org.apache.hadoop.fs.FileAlreadyExistsException refused) {
+      // Refused may also mean that our own first PUT arrived and its answer was lost. Delta would
+      // then commit the same rows once more; every entry holds an id of its own, so it can be told.
+      if (!Arrays.equals(read(store, path), entry.toByteArray())) {
+        // The JDK's exception, not Hadoop's, is what Delta takes for "another writer was first".
+        FileAlreadyExistsException taken = new FileAlreadyExistsException(path.toString());
+        taken.initCause(refused);
+        throw taken;
       }
     }
   }
@@ -57,29 +61,25 @@ public final class ConditionalPutLogStore extends HadoopFileSystemLogStore {
     return false;
   }
 
-  private static FSDataOutputStream open(FSDataOutputStreamBuilder<?, ?> file, Path path)
-      throws IOException {
+  private static void put(FSDataOutputStreamBuilder<?, ?> file, byte[] entry) throws IOException {
+    FSDataOutputStream stream = file.build();
+    boolean whole = false;
     try {
-      return file.build();
-    } catch (IllegalArgumentException unsupported) {
-      throw new IOException("no conditional put, so no safe commit: " + path, unsupported);
-    } catch (org.apache.hadoop.fs.FileAlreadyExistsException exists) {
-      throw taken(path, exists);
+      stream.write(entry);
+      whole = true;
+    } finally {
+      if (whole) {
+        stream.close();
+      } else {
+        // Closing would upload what was written so far.
+        stream.abort();
+      }
     }
   }
 
-  private static void close(FSDataOutputStream stream, Path path) throws IOException {
-    try {
-      stream.close();
-    } catch (org.apache.hadoop.fs.FileAlreadyExistsException exists) {
-      throw taken(path, exists);
+  private static byte[] read(FileSystem store, Path path) throws IOException {
+    try (FSDataInputStream stream = store.open(path)) {
+      return stream.readAllBytes();
     }
-  }
-
-  /** What Delta takes for "another writer has this version": the JDK's exception, not Hadoop's. */
-  private static FileAlreadyExistsException taken(Path path, Exception cause) {
-    FileAlreadyExistsException taken = new FileAlreadyExistsException(path.toString());
-    taken.initCause(cause);
-    return taken;
   }
 }
