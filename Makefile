@@ -43,11 +43,21 @@ ON_S3 := tests/e2e/test_follow_a_record.py tests/golden/test_release_values.py t
   $(addprefix tests/integration/api/test_,files.py recordings.py) \
   $(addprefix tests/unit/release/test_,build.py bucket.py) $(addprefix tests/unit/stores/test_,lake.py receive.py)
 
-test-full: $(BENCH_VENV)/.ready ## only what `test` leaves out: a real browser, the peers
+# What runs with its catalog on a real PostgreSQL: the suites that read or write it, and the tests of it alone.
+ON_POSTGRESQL := $(addprefix tests/integration/,postgresql api) tests/unit/stores tests/unit/ledger tests/unit/release/test_build.py \
+  $(addprefix tests/property/test_,receive.py metering.py) \
+  $(addprefix tests/integration/ingest/test_,ingest.py concurrent.py crash.py recover.py)
+# And with both: what a platform of several machines runs on.
+ON_BOTH := tests/e2e/test_follow_a_record.py tests/integration/ingest/test_ingest.py
+
+test-full: $(BENCH_VENV)/.ready ## only what `test` leaves out: a real browser, the peers, MinIO, PostgreSQL
 	@infra/services/chromium.sh
 	@infra/services/minio.sh
+	@infra/services/postgresql.sh
 	TANADA_REQUIRE_BROWSER=1 $(BENCH_VENV)/bin/pytest -m '(full or browser) and not s3'
 	$(BENCH_VENV)/bin/pytest -n $(JOBS) --dist worksteal --store=s3 -m 's3 or not (full or browser)' $(ON_S3)
+	$(BENCH_VENV)/bin/pytest -n $(JOBS) --dist worksteal --catalog=postgresql -m 'postgresql or not (full or browser)' $(ON_POSTGRESQL)
+	$(BENCH_VENV)/bin/pytest -n $(JOBS) --dist worksteal --catalog=postgresql --store=s3 -m 'not (full or browser)' $(ON_BOTH)
 
 bench: $(BENCH_VENV)/.ready ## CPU and memory against the peers, side by side in one run
 	@$(BENCH_VENV)/bin/python tests/bench/answers.py
