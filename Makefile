@@ -13,7 +13,7 @@ SPARK_JARS := infra/spark/target/jars
 JOBS ?= 2
 ROOT ?= tanada-data
 
-.PHONY: help demo test test-full bench bench-spark lint format serve lock clean test-operate test-s3 test-spark
+.PHONY: help demo test test-full bench bench-spark lint format serve lock clean test-operate test-s3 test-postgresql test-spark
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -43,7 +43,14 @@ ON_S3 := tests/e2e/test_follow_a_record.py tests/golden/test_release_values.py t
   $(addprefix tests/integration/api/test_,files.py recordings.py) \
   $(addprefix tests/unit/release/test_,build.py bucket.py) $(addprefix tests/unit/stores/test_,lake.py receive.py)
 
-test-full: test-operate test-s3 test-spark ## only what `test` leaves out, part by part: large environments, real servers
+# What runs with its catalog on a real PostgreSQL: the suites that read or write it, and the tests of it alone.
+ON_POSTGRESQL := $(addprefix tests/integration/,postgresql api) tests/unit/stores tests/unit/ledger tests/unit/release/test_build.py \
+  $(addprefix tests/property/test_,receive.py metering.py) \
+  $(addprefix tests/integration/ingest/test_,ingest.py concurrent.py crash.py recover.py)
+# And with both: what a platform of several machines runs on.
+ON_BOTH := tests/e2e/test_follow_a_record.py tests/integration/ingest/test_ingest.py
+
+test-full: test-operate test-s3 test-postgresql ## only what `test` leaves out, part by part: real servers, large inputs
 
 test-operate: $(BENCH_VENV)/.ready ## a real browser, the peers, promtool, compose (part of test-full)
 	@infra/services/chromium.sh
@@ -55,7 +62,13 @@ test-s3: $(READY) ## suites on a real MinIO, faults included (part of test-full)
 	@infra/services/minio.sh
 	$(BIN)/pytest -n $(JOBS) --dist worksteal --store=s3 -m 's3 or not (full or browser)' $(ON_S3)
 
-test-spark: $(SPARK_VENV)/.ready ## the Spark engine on a real cluster, with a real S3 (part of test-full)
+test-postgresql: $(READY) ## suites on a real PostgreSQL, and on it and MinIO together (part of test-full)
+	@infra/services/postgresql.sh
+	@infra/services/minio.sh
+	$(BIN)/pytest -n $(JOBS) --dist worksteal --catalog=postgresql -m 'postgresql or not (full or browser)' $(ON_POSTGRESQL)
+	$(BIN)/pytest -n $(JOBS) --dist worksteal --catalog=postgresql --store=s3 -m 'not (full or browser)' $(ON_BOTH)
+
+test-spark: $(SPARK_VENV)/.ready ## the Spark engine on a real cluster, with a real S3
 	@infra/services/minio.sh
 	$(SPARK_VENV)/bin/pytest -m full tests/integration/spark
 

@@ -147,6 +147,11 @@ class Cluster:
         self.execute(f"CREATE DATABASE {database} OWNER {OWNER} TEMPLATE {template}")
         return self.url(database)
 
+    def end_connections(self, database: str) -> None:
+        """End every connection to a database, and wait until they are gone."""
+        ended = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
+        self.execute(f"{ended} WHERE datname = '{database}'")
+
     def drop(self, database: str) -> None:
         self.execute(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
 

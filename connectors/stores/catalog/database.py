@@ -186,16 +186,19 @@ def migrate(engine: Engine, revision: str = "head") -> None:
     """
     from alembic import command
     from alembic.config import Config
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
 
     config = Config()
     config.set_main_option("script_location", str(migrations_folder()))
     try:
         with writing(engine) as connection:
             config.attributes["connection"] = connection
-            if revision == "base":
-                command.downgrade(config, revision)
-            else:
-                command.upgrade(config, revision)
+            current = MigrationContext.configure(connection).get_current_revision()
+            applied = ScriptDirectory.from_config(config).iterate_revisions(current, "base")
+            below = {"base"} | {script.revision for script in applied} - {current}
+            change = command.downgrade if revision in below else command.upgrade
+            change(config, revision)
     except ProgrammingError as error:
         if not postgresql.is_forbidden(error):
             raise

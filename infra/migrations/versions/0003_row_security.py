@@ -78,7 +78,9 @@ def upgrade() -> None:
         )
     for name, tables in ALL_ROWS.items():
         for table in tables:
-            op.execute(f"CREATE POLICY {name} ON {table} TO tanada_{name} USING (true)")
+            role = f"tanada_{name}"
+            # A policy holds for a role's members too, and the owner is one: only who took it.
+            op.execute(f"CREATE POLICY {name} ON {table} TO {role} USING (current_user = '{role}')")
     for role, rights in RIGHTS.items():
         for right, tables in rights.items():
             op.execute(f"GRANT {right} ON {tables} TO {role}")
