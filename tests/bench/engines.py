@@ -91,9 +91,10 @@ def measured(name: str, logs: Sequence[Path]) -> dict[str, float]:
 
 def table(runs: dict[str, list[dict[str, float]]], facts: dict[str, Any]) -> str:
     """The results as Markdown: median, and the whole spread in brackets."""
+    first = f"{facts['recordings']} recordings of {facts['seconds']:g} s, "
+    first += f"{facts['bytes'] >> 20} MiB, {facts['rounds']} rounds; "
     lines = [
-        f"{facts['recordings']} recordings of {facts['seconds']:g} s, {facts['bytes'] >> 20} MiB,"
-        f" {facts['rounds']} rounds; load average before: {facts['load']}.",
+        f"{first}load average before: {facts['load']}.",
         "",
         "| engine | CPU s | wall s | cold CPU s | cold wall s | CPU against embedded |",
         "|---|---|---|---|---|---|",
