@@ -9,6 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BENCH_VENV := .venv-bench
 SPARK_VENV := .venv-spark
+SCHEDULERS_VENV := .venv-schedulers
 SPARK_JARS := infra/spark/target/jars
 JOBS ?= 2
 ROOT ?= tanada-data
@@ -43,11 +44,12 @@ ON_S3 := tests/e2e/test_follow_a_record.py tests/golden/test_release_values.py t
   $(addprefix tests/integration/api/test_,files.py recordings.py) \
   $(addprefix tests/unit/release/test_,build.py bucket.py) $(addprefix tests/unit/stores/test_,lake.py receive.py)
 
-test-full: $(BENCH_VENV)/.ready ## only what `test` leaves out: a real browser, the peers
+test-full: $(BENCH_VENV)/.ready $(SCHEDULERS_VENV)/.ready ## only what `test` leaves out: a browser, MinIO, the schedulers, the peers
 	@infra/services/chromium.sh
 	@infra/services/minio.sh
 	TANADA_REQUIRE_BROWSER=1 $(BENCH_VENV)/bin/pytest -m '(full or browser) and not s3'
 	$(BENCH_VENV)/bin/pytest -n $(JOBS) --dist worksteal --store=s3 -m 's3 or not (full or browser)' $(ON_S3)
+	TANADA_REQUIRE_BROWSER=1 $(SCHEDULERS_VENV)/bin/pytest tests/integration/schedulers
 
 bench: $(BENCH_VENV)/.ready ## CPU and memory against the peers, side by side in one run
 	@$(BENCH_VENV)/bin/python tests/bench/answers.py
@@ -71,6 +73,12 @@ $(SPARK_VENV)/.ready: $(READY) infra/locks/spark.txt $(SPARK_JARS)/.ready
 	@$(BIN)/uv pip install --quiet --python $(SPARK_VENV)/bin/python --no-deps --no-build-isolation -e . -e api/client
 	@touch $@
 
+$(SCHEDULERS_VENV)/.ready: $(READY) infra/locks/schedulers.txt
+	@$(PYTHON) -m venv $(SCHEDULERS_VENV)
+	@$(BIN)/uv pip install --quiet --python $(SCHEDULERS_VENV)/bin/python --require-hashes --compile-bytecode -r infra/locks/uv.txt -r infra/locks/schedulers.txt
+	@$(BIN)/uv pip install --quiet --python $(SCHEDULERS_VENV)/bin/python --no-deps --no-build-isolation -e . -e api/client
+	@touch $@
+
 lint: $(READY) ## ruff, mypy, import contracts
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy --exclude '^api/client/' && $(BIN)/mypy api/client/tanada
@@ -89,6 +97,7 @@ lock: ## renew infra/locks from pyproject.toml (LOCK_ARGS=--upgrade for newer ve
 	@$(COMPILE) $(LOCK_ARGS) pyproject.toml --extra checks --extra api --extra postgresql --extra s3 --extra demo --group test -o infra/locks/test.txt
 	@$(COMPILE) $(LOCK_ARGS) pyproject.toml --extra checks --extra api --extra postgresql --extra s3 --extra demo --group test --group bench -o infra/locks/bench.txt
 	@$(COMPILE) $(LOCK_ARGS) pyproject.toml --extra checks --extra api --extra postgresql --extra s3 --extra demo --extra spark --group test -o infra/locks/spark.txt
+	@$(COMPILE) $(LOCK_ARGS) pyproject.toml --extra checks --extra api --extra demo --extra airflow --extra dagster --group test -o infra/locks/schedulers.txt
 
 clean: ## remove environments and generated data of this checkout
-	rm -rf $(VENV) $(BENCH_VENV) $(SPARK_VENV) infra/spark/target demo-data .make .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
+	rm -rf $(VENV) $(BENCH_VENV) $(SPARK_VENV) $(SCHEDULERS_VENV) infra/spark/target demo-data .make .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
