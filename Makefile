@@ -97,7 +97,7 @@ lock: ## renew infra/locks from pyproject.toml (LOCK_ARGS=--upgrade for newer ve
 	@$(COMPILE) $(LOCK_ARGS) pyproject.toml --extra checks --extra api --extra postgresql --extra s3 --extra demo --group test -o infra/locks/test.txt
 	@$(COMPILE) $(LOCK_ARGS) pyproject.toml --extra checks --extra api --extra postgresql --extra s3 --extra demo --group test --group bench -o infra/locks/bench.txt
 	@$(COMPILE) $(LOCK_ARGS) pyproject.toml --extra checks --extra api --extra postgresql --extra s3 --extra demo --extra spark --group test -o infra/locks/spark.txt
-	@$(COMPILE) $(LOCK_ARGS) pyproject.toml --extra checks --extra api --extra demo --extra airflow --extra dagster --group test -o infra/locks/schedulers.txt
+	@$(COMPILE) $(LOCK_ARGS) pyproject.toml --extra checks --extra api --extra postgresql --extra s3 --extra demo --extra airflow --extra dagster --group test -o infra/locks/schedulers.txt
 
 clean: ## remove environments and generated data of this checkout
 	rm -rf $(VENV) $(BENCH_VENV) $(SPARK_VENV) $(SCHEDULERS_VENV) infra/spark/target demo-data .make .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
