@@ -9,11 +9,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BENCH_VENV := .venv-bench
 SPARK_VENV := .venv-spark
+SCHEDULERS_VENV := .venv-schedulers
 SPARK_JARS := infra/spark/target/jars
 JOBS ?= 2
 ROOT ?= tanada-data
 
-.PHONY: help demo test test-full bench bench-spark lint format serve lock clean test-operate test-s3 test-postgresql test-spark
+.PHONY: help demo test test-full bench bench-spark lint format serve lock clean test-operate test-s3 test-postgresql test-spark test-schedulers
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -72,6 +73,10 @@ test-spark: $(SPARK_VENV)/.ready ## the Spark engine on a real cluster, with a r
 	@infra/services/minio.sh
 	$(SPARK_VENV)/bin/pytest -m full tests/integration/spark
 
+test-schedulers: $(SCHEDULERS_VENV)/.ready ## real Airflow and Dagster run the jobs
+	@infra/services/chromium.sh
+	TANADA_REQUIRE_BROWSER=1 $(SCHEDULERS_VENV)/bin/pytest tests/integration/schedulers
+
 bench: $(BENCH_VENV)/.ready ## CPU and memory against the peers, side by side in one run
 	@$(BENCH_VENV)/bin/python tests/bench/answers.py
 	@$(BENCH_VENV)/bin/python tests/bench/run.py $(BENCH_ARGS)
@@ -97,6 +102,12 @@ $(SPARK_VENV)/.ready: $(READY) infra/locks/spark.txt $(SPARK_JARS)/.ready
 	@$(BIN)/uv pip install --quiet --python $(SPARK_VENV)/bin/python --no-deps --no-build-isolation -e . -e api/client
 	@touch $@
 
+$(SCHEDULERS_VENV)/.ready: $(READY) infra/locks/schedulers.txt
+	@$(PYTHON) -m venv $(SCHEDULERS_VENV)
+	@$(BIN)/uv pip install --quiet --python $(SCHEDULERS_VENV)/bin/python --require-hashes --compile-bytecode -r infra/locks/uv.txt -r infra/locks/schedulers.txt
+	@$(BIN)/uv pip install --quiet --python $(SCHEDULERS_VENV)/bin/python --no-deps --no-build-isolation -e . -e api/client
+	@touch $@
+
 lint: $(READY) ## ruff, mypy, import contracts
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy --exclude '^api/client/' && $(BIN)/mypy api/client/tanada
@@ -117,6 +128,7 @@ lock: ## renew infra/locks from pyproject.toml (LOCK_ARGS=--upgrade for newer ve
 	@$(COMPILE) $(LOCK_ARGS) pyproject.toml $(SERVICE) --extra demo --group test --group bench --group full -o infra/locks/bench.txt
 	@$(COMPILE) $(LOCK_ARGS) pyproject.toml $(SERVICE) --extra demo --extra spark --group test -o infra/locks/spark.txt
 	@$(COMPILE) $(LOCK_ARGS) pyproject.toml $(SERVICE) --group build -o infra/locks/service.txt
+	@$(COMPILE) $(LOCK_ARGS) pyproject.toml $(SERVICE) --extra demo --extra airflow --extra dagster --group test -o infra/locks/schedulers.txt
 
 clean: ## remove environments and generated data of this checkout
-	rm -rf $(VENV) $(BENCH_VENV) $(SPARK_VENV) infra/spark/target demo-data .make .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
+	rm -rf $(VENV) $(BENCH_VENV) $(SPARK_VENV) $(SCHEDULERS_VENV) infra/spark/target demo-data .make .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*

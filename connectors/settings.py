@@ -112,7 +112,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "landing",
         "TANADA_LANDING",
         None,
-        "folder whose landing/<organisation>/<robot>/<YYYY-MM-DD>/ the scheduled ingest reads",
+        "folder whose <organisation>/<robot>/<YYYY-MM-DD>/ the scheduled ingest reads",
     ),
     Setting("recipes", "TANADA_RECIPES", None, "folder of recipes that are built on schedule"),
     Setting("engine", "TANADA_ENGINE", "embedded", "what spreads decoding: embedded or spark"),
