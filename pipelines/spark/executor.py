@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
-from zipimport import zipimporter
 
 from pipelines.decode.child import DECODER_CRASHED, Decoder
 from pipelines.decode.report import DecodeReport
@@ -38,23 +36,10 @@ def decode_each(tasks: Iterable[str]) -> Iterator[str]:
     """
     from pyspark import TaskContext
 
-    _forget_archives()
     context = TaskContext.get()
     attempt = 0 if context is None else context.taskAttemptId()
     for task in tasks:
         yield json.dumps(_answer(DecodeTask.from_json(json.loads(task)), attempt))
-
-
-def _forget_archives() -> None:
-    """Have Python forget the archives it has imported from, such as Spark's copy of pyspark.
-
-    Spark's worker has it look at every place again before each task, and for each folder inside an
-    archive this means to read the archive's whole list of contents: 0.1 s of CPU for a recording.
-    An import that needs one after all opens it again.
-    """
-    for path, finder in list(sys.path_importer_cache.items()):
-        if isinstance(finder, zipimporter):
-            del sys.path_importer_cache[path]
 
 
 def _answer(task: DecodeTask, attempt: int) -> dict[str, Any]:
