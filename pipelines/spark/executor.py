@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pipelines.decode.child import DECODER_CRASHED, Decoder
@@ -22,6 +20,7 @@ from schemas.quality import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
 DEATHS: Final = 2
 """Executors that one recording may take down before it is refused."""
@@ -37,24 +36,10 @@ def decode_each(tasks: Iterable[str]) -> Iterator[str]:
     """
     from pyspark import TaskContext
 
-    _forget_archives()
     context = TaskContext.get()
     attempt = 0 if context is None else context.taskAttemptId()
     for task in tasks:
         yield json.dumps(_answer(DecodeTask.from_json(json.loads(task)), attempt))
-
-
-def _forget_archives() -> None:
-    """Take Spark's copy of pyspark out of the path where the environment has its own.
-
-    Spark's worker has Python look at every entry of its path again before each task, and for an
-    archive this means to read its whole list of contents: 0.1 s of CPU for each recording.
-    """
-    archives = [path for path in sys.path if path.endswith(".zip")]
-    if archives and any((Path(path) / "pyspark").is_dir() for path in sys.path):
-        for path in archives:
-            sys.path.remove(path)
-            sys.path_importer_cache.pop(path, None)
 
 
 def _answer(task: DecodeTask, attempt: int) -> dict[str, Any]:
