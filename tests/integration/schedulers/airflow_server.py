@@ -130,16 +130,6 @@ class Airflow:
         answer: str = wait_for(f"run {run}", state, seconds)
         return answer
 
-    def backfilled(self) -> list[dict[str, Any]]:
-        """Runs that a backfill made, once they are there."""
-
-        def listed() -> list[dict[str, Any]]:
-            runs = self.get(f"/dags/{self.DAG}/dagRuns", limit=100)["dag_runs"]
-            return [run for run in runs if run["run_type"] == "backfill"]
-
-        found: list[dict[str, Any]] = wait_for("the backfill", listed)
-        return found
-
     def tasks(self, run: str, task: str) -> list[dict[str, Any]]:
         """Instances of a task in a run."""
         listed = self.get(f"/dags/{self.DAG}/dagRuns/{run}/taskInstances")["task_instances"]

@@ -1,4 +1,4 @@
-"""A real Airflow ingests landings: broken files, a backfill, twice at once, killed mid-way."""
+"""A real Airflow ingests landings: broken files, twice at once, killed mid-way."""
 
 from __future__ import annotations
 
@@ -54,19 +54,6 @@ def test_a_days_landings_are_ingested_and_broken_files_reported(
     assert world.rows("episodes", [bad]) == {}
 
 
-def test_a_backfill_of_seven_days_ingests_each_day_once(airflow: Airflow, world: World) -> None:
-    days = [f"2026-11-{number}" for number in range(10, 17)]
-    paths = [world.record(world.day(day), 100 + seed) for seed, day in enumerate(days)]
-    airflow.airflow(
-        *("backfill", "create", "--dag-id", airflow.DAG),
-        *("--from-date", days[0], "--to-date", f"{days[-1]}T23:59:59"),
-    )
-    runs = airflow.backfilled()
-    assert sorted(run["logical_date"][:10] for run in runs) == days
-    assert {airflow.finished(run["dag_run_id"], 400) for run in runs} == {"success"}
-    world.exactly_once(paths)
-
-
 def test_the_same_day_twice_at_once_is_one_result(airflow: Airflow, world: World) -> None:
     day = "2026-11-20"
     paths = [world.record(world.day(day), 200), world.record(world.day(day), 201)]
@@ -108,13 +95,13 @@ def test_a_task_killed_mid_way_is_retried_and_nothing_is_lost_or_doubled(
     assert world.content(paths) == other.content(copied)
 
 
-def test_the_graph_of_the_ingest_shows_its_tasks(
+def test_the_page_of_the_ingest_shows_its_tasks(
     airflow: Airflow, chromium: str, pictures: Path
 ) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1400, "height": 800})
-        page.goto(f"{airflow.url}/dags/{airflow.DAG}?tab=graph")
+        page.goto(f"{airflow.url}/dags/{airflow.DAG}")
         for task in ("landed", "ingest", "report"):
             page.get_by_text(task, exact=False).first.wait_for(timeout=60_000)
         page.wait_for_timeout(3000)

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from playwright.sync_api import sync_playwright
 
 from tests.integration.schedulers.world import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
     from types import ModuleType
 
     from tests.integration.schedulers.dagster_server import Dagster
@@ -145,26 +143,17 @@ def test_a_failing_check_blocks_the_release(
 
 
 def test_a_backfill_of_partitions_ingests_each_day_once(dagster: Dagster, world: World) -> None:
-    days = ["2026-11-10", "2026-11-11", "2026-11-12"]
+    days = ["2026-11-10", "2026-11-11"]
     paths = [world.record(world.day(day), 100 + seed) for seed, day in enumerate(days)]
     backfill = dagster.backfill([f"{day}|factory" for day in days])
-    wait_for("the backfill", lambda: dagster.backfilled(backfill))
+    wait_for("the backfill", lambda: dagster.backfilled(backfill), 400)
     world.exactly_once(paths)
 
 
-def test_the_asset_graph_is_shown(dagster: Dagster, chromium: str, pictures: Path) -> None:
+def test_the_web_server_knows_every_asset(dagster: Dagster) -> None:
     from schemas.tables import TABLES
 
     shown = set(dagster.assets())
     assert {f"lake/{name}" for name in TABLES} <= shown
     assert {"landing", "releases/mill-motion"} <= shown
     assert httpx.get(f"{dagster.url}/server_info").json()["dagster_webserver_version"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1800, "height": 1000})
-        page.goto(f"{dagster.url}/asset-groups")
-        for name in ("episodes", "mill-motion", "landing"):
-            page.get_by_text(name, exact=True).first.wait_for(timeout=60_000)
-        page.wait_for_timeout(3000)
-        page.screenshot(path=pictures / "dagster-assets.png")
-        browser.close()
