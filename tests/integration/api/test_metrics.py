@@ -33,6 +33,7 @@ def test_metrics_and_logs_of_a_running_server(world: Any) -> None:
             "PATH": os.defpath,
             "PYTHONPATH": os.pathsep.join(sys.path),
             "TANADA_ROOT": str(world.root.path),
+            "TANADA_DATABASE_URL": world.settings.database_url,
             "TANADA_LOG_FORMAT": "json",
         },
     )
