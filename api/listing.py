@@ -125,6 +125,8 @@ async def _visible(visit: Visit) -> list[Listed]:
     records = await visit.read(
         lambda connection: catalog.datasets_of(connection, visit.organisation)
     )
+    # A cursor is compared here, and a database may sort by another order than this one.
+    records.sort(key=lambda record: record.id)
     found = []
     for number, record in enumerate(records, 1):
         if listed := _if_visible(visit, record):

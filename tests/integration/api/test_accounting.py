@@ -160,6 +160,20 @@ def test_a_locked_account_lets_nothing_out(
     assert each(routes[0]).status_code == 200
 
 
+def test_an_address_that_no_text_can_hold_is_recorded_and_harms_nobody(
+    world: Any, call: Any
+) -> None:
+    """PostgreSQL has no NUL in texts: one such entry must not undo those written with it."""
+    answer = call("partner", "GET", "/no%00where")
+    assert answer.status_code == 404
+    entries = world.rows(
+        select(AuditRow.resource).where(AuditRow.request_id == answer.headers["x-request-id"])
+    )
+    assert [row.resource for row in entries] == ["no\ufffdwhere"]
+    assert call("partner", "GET", "/v1/recordings/a%00b").status_code in {404, 422}
+    assert call("partner", "GET", "/v1/recordings").status_code == 200
+
+
 def test_strangers_get_nothing_of_any_route(app: Any, world: Any, call: Any) -> None:
     """Foreign and unknown ids answer alike; anonymous and revoked callers get a 401."""
     with database.writing(world.engine) as connection:

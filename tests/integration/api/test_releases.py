@@ -177,6 +177,26 @@ def test_the_catalog_is_searched(call: Any) -> None:
     assert ids(f"?limit=1&cursor={first['next_cursor']}") == ["secret"]
 
 
+def test_pages_hold_every_dataset_once_in_whatever_order_the_database_sorts(
+    call: Any, world: Any
+) -> None:
+    # A database that sorts as people do puts `b` before `C`; cursors compare as bytes do.
+    added = ["b", "C", "a_b", "a-c"]
+    with database.writing(world.engine) as connection:
+        for name in added:
+            parties.add_dataset(
+                connection, dataset=name, organisation="operator", title="T", clock=world.clock
+            )
+    found: list[str] = []
+    following = ""
+    while following is not None:
+        cursor = f"&cursor={following}" if following else ""
+        page = call("steward", "GET", f"/v1/datasets?limit=1{cursor}").json()
+        found += [item["id"] for item in page["items"]]
+        following = page["next_cursor"]
+    assert found == sorted([*added, "kitchen-pick", "secret"])
+
+
 def test_what_a_dataset_allows_is_told_by_purpose(call: Any) -> None:
     document = call("model", "GET", "/v1/datasets/kitchen-pick").json()
     assert document["by_purpose"]["pretraining"]["permit"] is True
