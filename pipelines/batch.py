@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from sqlalchemy import select
 
+from connectors.stores import originals
 from connectors.stores.catalog import recordings
 from connectors.stores.catalog.database import reading, writing
 from connectors.stores.catalog.models import Robot
-from connectors.stores.originals import source_files
 from pipelines.check.docs_site import DocsSite
 from pipelines.check.frame import validator_rows
 from pipelines.check.validator import Validator
@@ -27,7 +27,7 @@ from pipelines.check.verdict import judge
 from pipelines.commit import Committer, Judged
 from pipelines.decode.child import empty_folder
 from pipelines.decode.task import DecodeTask
-from pipelines.engine import engine_of
+from pipelines.engine import Work, engine_of
 from pipelines.observe import FinishedBatch
 from pipelines.staging import discard, hold
 from schemas.errors import RetryError, TanadaError
@@ -265,36 +265,36 @@ class Station:
 
     def _decode(self, batch: Batch, row: dict[str, Any]) -> Future[Decoded]:
         self._trace(f"decode {row['id'][:8]}")
-        originals = empty_folder(batch.folder / f"{row['id']}.originals")
+        copies = empty_folder(batch.folder / f"{row['id']}.originals")
         begun = time.perf_counter()
 
         def ended(one: Future[Decoded]) -> None:
-            shutil.rmtree(originals, ignore_errors=True)
+            shutil.rmtree(copies, ignore_errors=True)
             if one.cancelled():
                 return
             well = one.exception() is None
             seconds = one.result().seconds if well else time.perf_counter() - begun
             self._platform.observer.decoded(seconds, well=well)
 
-        decoded = self._decoders.submit(lambda: self._task(batch, row, originals))
+        decoded = self._decoders.submit(lambda: self._work(batch, row, copies))
         decoded.add_done_callback(ended)
         return decoded
 
-    def _task(self, batch: Batch, row: dict[str, Any], originals: Path) -> DecodeTask:
-        settings = self._platform.settings
-        return DecodeTask(
+    def _work(self, batch: Batch, row: dict[str, Any], copies: Path) -> Work:
+        settings, root = self._platform.settings, self._platform.root
+        task = DecodeTask(
             recording_id=row["id"],
             organisation=row["organisation_id"],
             folder=empty_folder(batch.folder / row["id"]),
-            files=tuple(
-                source_files(self._platform.root, self._platform.engine, row["id"], originals)
-            ),
+            files=(),
             received_ns=row["received_ns"],
             joint_limits=self._robot(row)["joint_limits"],
             memory_bytes=settings.child_memory_bytes,
             seconds=settings.child_seconds,
             file_bytes=settings.child_output_bytes,
         )
+        files = tuple(originals.of(root, self._platform.engine, row["id"]))
+        return Work(task, files, copies, root.exchange(batch.id) / row["id"])
 
     def _robot(self, row: dict[str, Any]) -> dict[str, Any]:
         query = select(Robot.site, Robot.joint_limits).where(

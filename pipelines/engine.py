@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from pipelines.decode.child import Decoder
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from connectors.settings import Settings
+    from connectors.stores.originals import Original
+    from connectors.stores.store import Place
     from pipelines.decode.report import DecodeReport
     from pipelines.decode.task import DecodeTask
 
@@ -29,19 +31,45 @@ SPARK: Final = "spark"
 
 
 @dataclass(frozen=True, slots=True)
+class Work:
+    """One recording to decode, its originals where they lie.
+
+    Attributes:
+        task: What to do; without files.
+        originals: Its files.
+        copies: Existing local folder for copies of them.
+        exchange: Where staged files lie until they are committed; with a root in a bucket that is
+            not the task's folder, and what an executor on another machine leaves its files in.
+    """
+
+    task: DecodeTask
+    originals: tuple[Original, ...]
+    copies: Path
+    exchange: Place
+
+    def here(self) -> DecodeTask:
+        """The task with its files on this machine.
+
+        Raises:
+            DamagedError: one has another SHA-256 than the one received.
+        """
+        return replace(self.task, files=tuple(one.local(self.copies) for one in self.originals))
+
+
+@dataclass(frozen=True, slots=True)
 class Decoded:
     """One recording after its decode.
 
     Attributes:
         report: What decoding produced, or why it stopped.
-        folder: Where its staged files lie: the task's folder, or one below it.
+        folder: Where its staged files lie: the task's folder, or one below the exchange.
         engine / host / pid: Who decoded it: engine, machine, and process that asked for the child.
         seconds: Wall-clock time that this process spent on it.
         at_ns: When the report was there.
     """
 
     report: DecodeReport
-    folder: Path
+    folder: Place
     engine: str
     host: str
     pid: int
@@ -65,12 +93,12 @@ class Engine(Protocol):
     def start(self) -> None:
         """Begin to get ready; returns at once."""
 
-    def submit(self, prepare: Callable[[], DecodeTask]) -> Future[Decoded]:
+    def submit(self, prepare: Callable[[], Work]) -> Future[Decoded]:
         """Decode one recording; returns at once.
 
         Args:
-            prepare: Makes the task when its turn has come, and so brings its originals within
-                reach; the task's folder exists and is empty.
+            prepare: Finds its originals when its turn has come; the task's folder exists and is
+                empty.
 
         Returns:
             A future whose error is a TanadaError where the platform, not the recording, is at
@@ -98,7 +126,7 @@ class Embedded:
         """Start the process that makes the children."""
         self._decoder.start()
 
-    def submit(self, prepare: Callable[[], DecodeTask]) -> Future[Decoded]:
+    def submit(self, prepare: Callable[[], Work]) -> Future[Decoded]:
         """Decode one recording in a child, as soon as one of the workers is free."""
         return self._pool.submit(self._decode, prepare)
 
@@ -107,9 +135,9 @@ class Embedded:
         self._decoder.close()
         self._pool.shutdown(cancel_futures=True)
 
-    def _decode(self, prepare: Callable[[], DecodeTask]) -> Decoded:
+    def _decode(self, prepare: Callable[[], Work]) -> Decoded:
         started = time.perf_counter()
-        task = prepare()
+        task = prepare().here()
         report = self._decoder.decode(task)
         return Decoded(
             report,

@@ -85,8 +85,15 @@ def discard(root: Root, batch: str, keep: Collection[Place] = ()) -> int:
         if path not in keep:
             path.unlink()
             removed += 1
-    shutil.rmtree(root.staging / batch, ignore_errors=True)
+    clear(root, batch)
     return removed
+
+
+def clear(root: Root, batch: str) -> None:
+    """Remove a batch's folder, and what executors handed over for it."""
+    shutil.rmtree(root.staging / batch, ignore_errors=True)
+    if not root.is_local:
+        root.store.remove_tree(root.exchange(batch))
 
 
 def _named(root: Root, table: str) -> set[str]:

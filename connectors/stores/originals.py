@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from connectors.source import SourceFile
 from connectors.stores.catalog import recordings
 from connectors.stores.catalog.database import reading
+from connectors.stores.store import store_of
 from schemas.errors import DamagedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from sqlalchemy import Engine
@@ -21,34 +23,59 @@ if TYPE_CHECKING:
     from schemas.quality import Reason
 
 
-def source_files(root: Root, engine: Engine, recording_id: str, folder: Path) -> list[SourceFile]:
-    """The files of a recording as local files, data files first, then by name.
+@dataclass(frozen=True, slots=True)
+class Original:
+    """One file of a recording.
+
+    Attributes:
+        place: Where it lies now.
+        name / size / sha256 / sidecar: As it was received.
+    """
+
+    place: Place
+    name: str
+    size: int
+    sha256: str
+    sidecar: bool
+
+    def local(self, folder: Path) -> SourceFile:
+        """The same as a local file: itself, or a checked copy.
+
+        Args:
+            folder: Existing local folder for the copy of what lies in an object store.
+
+        Raises:
+            DamagedError: it has another SHA-256 than the one received.
+        """
+        path = store_of(self.place).local(self.place, folder, self.sha256)
+        return SourceFile(path, self.name, self.size, self.sha256, self.sidecar)
+
+
+def of(root: Root, engine: Engine, recording_id: str) -> list[Original]:
+    """The files of a recording, data files first, then by name.
 
     Args:
         root: Where they lie.
         engine: The catalog.
         recording_id: Whose.
-        folder: Existing local folder for copies of what lies in an object store.
 
     Raises:
-        DamagedError: one is in neither quarantine nor raw, or has another size or content.
+        DamagedError: one is in neither quarantine nor raw, or has another size.
         NotFoundError: no such recording.
     """
-    files = []
-    for row, place in _originals(root, engine, recording_id):
-        path = root.store.local(place, folder, row["sha256"])
-        files.append(SourceFile(path, row["name"], row["size"], row["sha256"], row["sidecar"]))
-    return files
-
-
-def _originals(
-    root: Root, engine: Engine, recording_id: str
-) -> Iterator[tuple[dict[str, Any], Place]]:
     with reading(engine) as connection:
-        recording = recordings.get(connection, recording_id)
+        organisation = recordings.get(connection, recording_id)["organisation_id"]
         rows = recordings.files_of(connection, recording_id)
-    for row in sorted(rows, key=lambda row: (row["sidecar"], row["name"])):
-        yield row, _lies(root, recording["organisation_id"], recording_id, row)
+    return [
+        Original(
+            _lies(root, organisation, recording_id, row),
+            row["name"],
+            row["size"],
+            row["sha256"],
+            row["sidecar"],
+        )
+        for row in sorted(rows, key=lambda row: (row["sidecar"], row["name"]))
+    ]
 
 
 def _lies(root: Root, organisation: str, recording_id: str, row: dict[str, Any]) -> Place:
@@ -78,10 +105,10 @@ def promote(root: Root, engine: Engine, recording_id: str) -> None:
     """
     with reading(engine) as connection:
         organisation = recordings.get(connection, recording_id)["organisation_id"]
-    for row, place in _originals(root, engine, recording_id):
-        target = root.raw(organisation, row["sha256"])
-        if place != target:
-            root.store.copy(place, target)
+    for original in of(root, engine, recording_id):
+        target = root.raw(organisation, original.sha256)
+        if original.place != target:
+            root.store.copy(original.place, target)
 
 
 def clear_quarantine(root: Root, organisation: str, recording_id: str) -> None:

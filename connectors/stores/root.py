@@ -14,8 +14,9 @@ tables/<table>/                         Delta tables
 releases/<dataset>/<version>/           what recipients fetch
 data-docs/<organisation>/               reports of the checks
 ```
-A root in a bucket has none of `secret.key`, `catalog.db` and `staging/`: its pepper and its work in
-progress lie in local files (`Access`), its catalog in a database that is named.
+A root in a bucket has neither `secret.key` nor `catalog.db`: its pepper and its work in progress
+lie in local files (`Access`), its catalog in a database that is named. Below its `staging/` is only
+what Spark's executors hand to the process that commits.
 """
 
 from __future__ import annotations
@@ -221,6 +222,10 @@ class Root:
                 next_step="restore it from the backup",
             )
         return pepper
+
+    def exchange(self, batch: str) -> Place:
+        """Folder of one batch's staged files that executors on other machines reach, too."""
+        return (self.staging if self.is_local else self.path / "staging") / _segment(batch)
 
     def quarantine(self, organisation: str, recording: str) -> Place:
         """Folder of one recording's bytes until they are accepted."""

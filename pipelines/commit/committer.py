@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import shutil
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,7 +28,7 @@ from pipelines.commit.manifest import Manifest
 from pipelines.commit.pack import Packer
 from pipelines.commit.plan import Plan, PlannedFile, PlannedRecording
 from pipelines.observe import Observer
-from pipelines.staging import discard
+from pipelines.staging import clear, discard
 from schemas.errors import CommitConflictError, RetryError, StoreUnavailableError
 from schemas.quality import Verdict
 from schemas.tables import PARTITION, TABLES
@@ -238,7 +237,7 @@ class Committer:
         for one in plan.recordings:
             if one.accepted:
                 clear_quarantine(self._root, plan.organisation, one.recording_id)
-        shutil.rmtree(self._root.staging / plan.id, ignore_errors=True)
+        clear(self._root, plan.id)
 
     def _decide(self, connection: Any, one: PlannedRecording, now: int) -> None:
         state = connection.execute(

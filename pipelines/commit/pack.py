@@ -6,6 +6,10 @@ small files is slow to read (8 times at 200 files). Larger ones are moved as the
 
 from __future__ import annotations
 
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -13,13 +17,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from connectors.stores.durable import storing
+from connectors.stores.store import store_of
 from pipelines.commit.plan import CHECK_RUN, RECORDING, PlannedFile
 from pipelines.decode.staged import CONSTANTS, TableFile
 from schemas.tables import TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from pathlib import Path
 
     from connectors.stores.root import Root
     from connectors.stores.store import Place
@@ -29,6 +33,8 @@ if TYPE_CHECKING:
 MOVE_BYTES: Final = 8 << 20
 """Staged files of this size are moved: packing writes every row twice."""
 PACK_BYTES: Final = 128 << 20
+FETCHES: Final = 8
+"""Staged files fetched at once."""
 
 _Pair = tuple["Judged", "StagedFile"]
 
@@ -90,7 +96,7 @@ class Packer:
             folder = self._root.media(self._organisation, one.recording_id)
             for blob in one.report.blobs:
                 target = self._root.path / blob.blob
-                self._store.move_in(one.folder / blob.path, target, blob.sha256)
+                self._bring(one.folder / blob.path, target, blob.sha256)
                 placed.append(blob.blob)
             self._store.sync(folder)
         return tuple(placed)
@@ -118,10 +124,31 @@ class Packer:
                 moved += group
                 continue
             recordings = tuple(sorted(one.recording_id for one, _ in group))
-            path, packed = self._write(table, _row_groups(group))
+            with self._at_hand(group) as paths:
+                path, packed = self._write(table, _row_groups(group, paths))
             yield self._move(path, packed, day, recordings)
         for one, staged in moved:
             yield self._move(one.folder / staged.path, staged, day, (one.recording_id,))
+
+    @contextmanager
+    def _at_hand(self, group: Sequence[_Pair]) -> Iterator[list[Path]]:
+        """The staged files as local ones; copies are gone afterwards."""
+        here = [one.folder / file.path for one, file in group if isinstance(one.folder, Path)]
+        if len(here) == len(group):
+            yield here
+            return
+        copies = self._folder / "copies"
+        copies.mkdir(exist_ok=True)
+
+        def local(pair: _Pair) -> Path:
+            place = pair[0].folder / pair[1].path
+            return store_of(place).local(place, copies, pair[1].sha256)
+
+        try:
+            with ThreadPoolExecutor(FETCHES, "fetch") as pool:
+                yield list(pool.map(local, group))
+        finally:
+            shutil.rmtree(copies)
 
     def _place_rows(
         self,
@@ -147,9 +174,17 @@ class Packer:
                 file.append_table(part)
             return file.path, file.finish()
 
+    def _bring(self, source: Place, target: Place, sha256: str) -> None:
+        """Give a staged file its final place: from this disk, or within the store."""
+        if isinstance(source, Path):
+            self._store.move_in(source, target, sha256)
+        else:
+            # The store checked its digest when an executor handed it over.
+            self._store.rename(source, target)
+
     def _move(
         self,
-        source: Path,
+        source: Place,
         staged: StagedFile,
         day: str,
         recordings: tuple[str, ...],
@@ -159,7 +194,7 @@ class Packer:
         path = f"{folder}/{self._batch}-{self.placed:04}.parquet"
         self.placed += 1
         target = self._root.table(staged.table) / path
-        self._store.move_in(source, target, staged.sha256)
+        self._bring(source, target, staged.sha256)
         self._touched.add(target.parent)
         return PlannedFile(
             table=staged.table,
@@ -199,10 +234,10 @@ def _groups(pairs: Sequence[_Pair]) -> Iterator[list[_Pair]]:
         yield group
 
 
-def _row_groups(pairs: Sequence[_Pair]) -> Iterator[pa.Table]:
-    for one, staged in pairs:
+def _row_groups(pairs: Sequence[_Pair], paths: Sequence[Path]) -> Iterator[pa.Table]:
+    for (_, staged), path in zip(pairs, paths, strict=True):
         names = TABLES[staged.table].file_arrow.names
         constants = [name for name in CONSTANTS if name in names]
-        with pq.ParquetFile(one.folder / staged.path, read_dictionary=constants) as file:
+        with pq.ParquetFile(path, read_dictionary=constants) as file:
             for number in range(file.num_row_groups):
                 yield file.read_row_group(number, use_threads=False)

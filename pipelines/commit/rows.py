@@ -12,8 +12,8 @@ from schemas.quality import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
+    from connectors.stores.store import Place
     from pipelines.decode.report import DecodeReport, StreamReport
     from schemas.quality import CheckResult, Reason
 
@@ -27,7 +27,7 @@ class Judged:
         files: Data files it has.
         report: What decoding produced.
         verdict / reasons / results: What the checks said.
-        folder: Its staging folder.
+        folder: Where its staged files lie.
     """
 
     row: Mapping[str, Any]
@@ -36,7 +36,7 @@ class Judged:
     verdict: Verdict
     reasons: tuple[Reason, ...]
     results: tuple[CheckResult, ...]
-    folder: Path
+    folder: Place
 
     @property
     def recording_id(self) -> str:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
-import socket
 import subprocess
 import time
 import urllib.request
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +19,16 @@ from infra.demo.robot_log import STANDARD, LogSpec, write_log
 from pipelines.check.validator import Validator
 from pipelines.cli.platform import Platform
 from pipelines.spark import session as spark_session
+from tests.servers.lakes import environment_of, s3_settings
+from tests.servers.minio import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tests.servers.minio import MinioServer
+
 REPOSITORY = Path(__file__).parents[3]
 JARS = REPOSITORY / "infra" / "spark" / "target" / "jars"
-S3_KEY = "tanada-test"
 CORES_OF_A_DRIVER = 2
 
 
@@ -46,18 +47,6 @@ class Cluster:
     processes: list[subprocess.Popen[bytes]]
 
 
-@dataclass(frozen=True)
-class Store:
-    endpoint: str
-    options: dict[str, str]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def wait_for(what: str, reached: Callable[[], Any], seconds: float = 120) -> Any:
     deadline = time.monotonic() + seconds
     while not (found := reached()):
@@ -68,7 +57,7 @@ def wait_for(what: str, reached: Callable[[], Any], seconds: float = 120) -> Any
 
 def answers(url: str) -> bytes:
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310
+        with urllib.request.urlopen(url, timeout=5) as answer:
             return answer.read()
     except OSError:
         return b""
@@ -92,53 +81,16 @@ def running(command: list[str], log: Path, environment: dict[str, str]) -> Itera
 
 
 @pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    """MinIO with the bucket `lake`."""
-    found = shutil.which("minio") or str(Path.home() / "go" / "bin" / "minio")
-    assert Path(found).exists(), "no minio: run infra/services/minio.sh"
-    folder = tmp_path_factory.mktemp("minio")
-    (folder / "data" / "lake").mkdir(parents=True)  # a folder of its root is a bucket
-    address = f"127.0.0.1:{free_port()}"
-    console = f"127.0.0.1:{free_port()}"
-    command = [found, "server", "--address", address, "--console-address", console]
-    secrets = {"MINIO_ROOT_USER": S3_KEY, "MINIO_ROOT_PASSWORD": S3_KEY}
-    with running([*command, str(folder / "data")], folder / "log", secrets) as process:
-        wait_for(
-            "minio",
-            lambda: process.poll() is not None or answers_ready(f"http://{address}"),
-        )
-        assert process.poll() is None, (folder / "log").read_text()
-        yield Store(
-            f"http://{address}",
-            {
-                "AWS_ENDPOINT_URL": f"http://{address}",
-                "AWS_ACCESS_KEY_ID": S3_KEY,
-                "AWS_SECRET_ACCESS_KEY": S3_KEY,
-                "AWS_REGION": "us-east-1",
-                "AWS_ALLOW_HTTP": "true",
-            },
-        )
-
-
-def answers_ready(address: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{address}/minio/health/ready", timeout=5) as answer:  # noqa: S310
-            return bool(answer.status == 200)
-    except OSError:
-        return False
-
-
-@pytest.fixture(scope="session")
-def defaults(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def defaults(minio: MinioServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A site's own `spark-defaults.conf`: memory, share of the cluster, the object store."""
     folder = tmp_path_factory.mktemp("conf")
     values = {
         "spark.cores.max": str(CORES_OF_A_DRIVER),
         "spark.executor.memory": "512m",
         "spark.driver.memory": "1g",
-        "spark.hadoop.fs.s3a.endpoint": store.endpoint,
-        "spark.hadoop.fs.s3a.access.key": S3_KEY,
-        "spark.hadoop.fs.s3a.secret.key": S3_KEY,
+        "spark.hadoop.fs.s3a.endpoint": minio.endpoint,
+        "spark.hadoop.fs.s3a.access.key": minio.access_key,
+        "spark.hadoop.fs.s3a.secret.key": minio.secret_key,
         "spark.hadoop.fs.s3a.path.style.access": "true",
         "spark.hadoop.fs.s3a.connection.ssl.enabled": "false",
         "spark.hadoop.fs.s3a.endpoint.region": "us-east-1",
@@ -149,12 +101,22 @@ def defaults(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def cluster(defaults: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A master and two workers, enough for two drivers of two executors each."""
+def cluster(
+    defaults: Path, minio: MinioServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cluster]:
+    """A master and two workers, enough for two drivers of two executors each.
+
+    What executors have to know of the object store is in the workers' environment.
+    """
     import pyspark
 
     home, folder = Path(pyspark.__file__).parent, tmp_path_factory.mktemp("cluster")
     spark_class = str(home / "bin" / "spark-class")
+    scratch = folder / "scratch"
+    scratch.mkdir()
+    executors = environment_of(s3_settings(minio, folder, scratch=str(scratch)))
+    for alone in ("TANADA_ROOT", "TANADA_DATABASE_URL", "TANADA_SECRET_KEY_FILE"):
+        executors.pop(alone, None)
     environment = {
         "SPARK_HOME": str(home),
         "SPARK_CONF_DIR": str(defaults),
@@ -176,7 +138,7 @@ def cluster(defaults: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             *([spark_class, f"{deploy}.worker.Worker", *share, master] for _ in range(2)),
         ]
         processes = [
-            stack.enter_context(running(command, folder / f"log-{number}", environment))
+            stack.enter_context(running(command, folder / f"log-{number}", environment | executors))
             for number, command in enumerate(start)
         ]
         wait_for(
@@ -202,15 +164,16 @@ def validator() -> Iterator[Validator]:
 def platform_of(
     cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., Platform]]:
-    """Opens new platforms, or a known one under another engine."""
+    """Opens new platforms in a folder, or a known one under another engine or address."""
     with ExitStack() as stack:
 
-        def opened(engine: str, root: Path | None = None) -> Platform:
-            if root is None:
-                root = tmp_path_factory.mktemp("root") / "lake"
-                initialise(root, "Acme", time.time_ns)
-            settings = Settings(
-                root=str(root),
+        def opened(engine: str, known: Path | Settings | None = None) -> Platform:
+            if known is None:
+                known = tmp_path_factory.mktemp("root") / "lake"
+                initialise(known, "Acme", time.time_ns)
+            settings = known if isinstance(known, Settings) else Settings(root=str(known))
+            settings = replace(
+                settings,
                 engine=engine,
                 workers=2,
                 spark_master=cluster.master,
@@ -219,6 +182,26 @@ def platform_of(
             return stack.enter_context(Platform.open(settings))
 
         yield opened
+
+
+@pytest.fixture(scope="session")
+def new_bucket_lake(
+    minio: MinioServer, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[], Settings]:
+    """Settings of new lakes in the bucket."""
+
+    def made() -> Settings:
+        settings = s3_settings(minio, tmp_path_factory.mktemp("local"))
+        initialise(
+            settings.root,
+            "Acme",
+            time.time_ns,
+            database_url=settings.database_url,
+            access=settings.access,
+        )
+        return settings
+
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -19,15 +19,27 @@ from pipelines.spark.session import LOG_STORE
 from schemas.errors import WrongUseError
 from tests.integration.spark.conftest import JARS, REPOSITORY
 from tests.integration.spark.rows import ordered
+from tests.servers.minio import BUCKET
 
 if TYPE_CHECKING:
-    from tests.integration.spark.conftest import Store
+    from tests.servers.minio import MinioServer
 
 APPENDS = 25
 
 
-def test_three_drivers_that_append_at_once_lose_no_commit(session: Any, store: Store):
-    table = "s3a://lake/appended"
+def options(minio: MinioServer) -> dict[str, str]:
+    """Storage options of delta-rs."""
+    return {
+        "AWS_ENDPOINT_URL": minio.endpoint,
+        "AWS_ACCESS_KEY_ID": minio.access_key,
+        "AWS_SECRET_ACCESS_KEY": minio.secret_key,
+        "AWS_REGION": "us-east-1",
+        "AWS_ALLOW_HTTP": "true",
+    }
+
+
+def test_three_drivers_that_append_at_once_lose_no_commit(session: Any, minio: MinioServer):
+    table = f"s3a://{BUCKET}/appended"
     session.createDataFrame([("first", 0)], "writer string, number long").write.format(
         "delta"
     ).save(table)
@@ -44,7 +56,7 @@ def test_three_drivers_that_append_at_once_lose_no_commit(session: Any, store: S
         rows.coalesce(1).write.format("delta").mode("append").save(table)
     assert [writer.wait(400) for writer in writers] == [0, 0]
 
-    found = DeltaTable("s3://lake/appended", storage_options=store.options).to_pyarrow_table()
+    found = DeltaTable(f"s3://{BUCKET}/appended", storage_options=options(minio)).to_pyarrow_table()
     pairs = sorted(zip(*found.to_pydict().values(), strict=True))
     expected = [(w, n) for w in ("driver-0", "driver-1", "here") for n in range(APPENDS)]
     print(f"\n{found.num_rows} of {len(expected) + 1} rows")
@@ -59,7 +71,7 @@ def test_the_log_store_refuses_what_cannot_write_conditionally(session: Any, tmp
     actions = jvm.java.util.ArrayList()
     actions.add("{}")
     with pytest.raises(Exception, match="no conditional put, so no safe commit"):
-        log_store.write(path, actions.iterator(), False, configuration)  # noqa: FBT003
+        log_store.write(path, actions.iterator(), False, configuration)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -67,12 +79,14 @@ def test_the_log_store_tells_its_own_entry_from_another_writers(session: Any):
     """A PUT whose answer was lost is refused when it is sent again; it is no conflict."""
     jvm, configuration = session._jvm, session._jsc.hadoopConfiguration()
     log_store = getattr(jvm, LOG_STORE)(configuration)
-    path = jvm.org.apache.hadoop.fs.Path("s3a://lake/store/_delta_log/00000000000000000000.json")
+    path = jvm.org.apache.hadoop.fs.Path(
+        f"s3a://{BUCKET}/store/_delta_log/00000000000000000000.json"
+    )
 
     def write(entry: str) -> None:
         actions = jvm.java.util.ArrayList()
         actions.add(entry)
-        log_store.write(path, actions.iterator(), False, configuration)  # noqa: FBT003
+        log_store.write(path, actions.iterator(), False, configuration)
 
     write('{"number": 0}')
     write('{"number": 0}')
@@ -85,20 +99,20 @@ def test_the_log_store_tells_its_own_entry_from_another_writers(session: Any):
 
 
 def test_spark_maintains_a_table_of_the_lake_beside_delta_rs(
-    *, session: Any, store: Store, platform_of, validator, make_logs, tmp_path: Path
+    *, session: Any, minio: MinioServer, platform_of, validator, make_logs, tmp_path: Path
 ):
     platform = platform_of("embedded")
     logs = make_logs(tmp_path / "logs", 4, first_seed=51)
     for log in logs:
         ingest(platform, [log], contribution(platform), validator=validator)
     s3 = pf.S3FileSystem(
-        access_key=store.options["AWS_ACCESS_KEY_ID"],
-        secret_key=store.options["AWS_SECRET_ACCESS_KEY"],
-        endpoint_override=store.endpoint,
+        access_key=minio.access_key,
+        secret_key=minio.secret_key,
+        endpoint_override=minio.endpoint,
     )
     folder = platform.root.table("imu")
-    pf.copy_files(str(folder), "lake/imu", destination_filesystem=s3)
-    table, day = "s3a://lake/imu", next(folder.glob("organisation=*/day=*")).name
+    pf.copy_files(str(folder), f"{BUCKET}/imu", destination_filesystem=s3)
+    table, day = f"s3a://{BUCKET}/imu", next(folder.glob("organisation=*/day=*")).name
     before = ordered(platform.lake.read("imu", platform.lake.pin()), "imu")
 
     done = maintain.optimize(
@@ -106,7 +120,7 @@ def test_spark_maintains_a_table_of_the_lake_beside_delta_rs(
     )
 
     assert done == {"added": 1, "removed": 4}
-    held = DeltaTable("s3://lake/imu", storage_options=store.options)
+    held = DeltaTable(f"s3://{BUCKET}/imu", storage_options=options(minio))
     rows = held.to_pyarrow_table()
     assert ordered(rows, "imu") == before
     # The markers that keep every recording from being committed twice are there still.
@@ -125,9 +139,9 @@ def test_spark_maintains_a_table_of_the_lake_beside_delta_rs(
     key = ["organisation", "day", "episode", "stream", "seq"]
     assert maintain.merge(session, table, changes, on=key) == {"updated": 2, "inserted": 1}
     write_deltalake(  # delta-rs goes on where Spark stopped
-        "s3://lake/imu", added, mode="append", storage_options=store.options
+        f"s3://{BUCKET}/imu", added, mode="append", storage_options=options(minio)
     )
-    held = DeltaTable("s3://lake/imu", storage_options=store.options)
+    held = DeltaTable(f"s3://{BUCKET}/imu", storage_options=options(minio))
     frame_ids = held.to_pyarrow_table(columns=["frame_id"])["frame_id"].to_pylist()
     assert len(frame_ids) == len(before) + 2
     assert frame_ids.count("corrected") == 2

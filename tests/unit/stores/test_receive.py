@@ -89,7 +89,8 @@ def test_a_real_bag_is_received_once_whatever_its_names_and_order(
     assert stored(platform) == before
     assert len(before) == 6
     root, engine = platform.root, platform.engine
-    for file in originals.source_files(root, engine, first.recording_id, tmp_path):
+    for original in originals.of(root, engine, first.recording_id):
+        file = original.local(tmp_path)
         assert sha256(file.path.read_bytes()) == file.sha256
     assert list(platform.root.staging.iterdir()) == []
 
@@ -324,14 +325,14 @@ def test_promoting_links_the_bytes_and_clearing_leaves_them_in_raw(
         originals.promote(platform.root, platform.engine, got.recording_id)
     for _ in range(2):
         originals.clear_quarantine(platform.root, "acme", got.recording_id)
-    where = (platform.root, platform.engine, got.recording_id, tmp_path)
-    found = originals.source_files(*where)
+    where = (platform.root, platform.engine, got.recording_id)
+    found = [original.local(tmp_path) for original in originals.of(*where)]
     assert [f.sidecar for f in found] == [False] * 5 + [True]
     assert all(f.path == platform.root.raw("acme", f.sha256) for f in found)
     assert all(sha256(f.path.read_bytes()) == f.sha256 for f in found)
     found[0].path.unlink()
     with pytest.raises(DamagedError, match=re.escape(found[0].name)):
-        originals.source_files(*where)
+        originals.of(*where)
 
 
 def test_a_full_disk_stops_cleanly_and_a_retry_succeeds(platform, receiver, tmp_path):
@@ -428,5 +429,6 @@ def test_kills_lose_nothing_acknowledged_and_double_nothing(platform, tmp_path):
     assert len(rows) == 30
     assert {r["state"] for r in rows} == {"received"}
     for row in rows:
-        (file,) = originals.source_files(platform.root, platform.engine, row["id"], tmp_path)
+        (original,) = originals.of(platform.root, platform.engine, row["id"])
+        file = original.local(tmp_path)
         assert sha256(file.path.read_bytes()) == file.sha256
