@@ -120,7 +120,8 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "spark_master",
         "TANADA_SPARK_MASTER",
         "local[2]",
-        "Spark: local[N], or spark://host:port of a cluster whose executors see the root's folder",
+        "Spark: local[N], or spark://host:port of a cluster; executors see the root's folder, or "
+        "have the TANADA_S3_* of its bucket in their environment",
     ),
     Setting(
         "spark_python",

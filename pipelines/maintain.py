@@ -26,6 +26,7 @@ from pipelines.commit import Plan
 from pipelines.commit.committer import settle
 from pipelines.commit.log import checkpoint_path, entry_path, read_entry, versions
 from pipelines.commit.manifest import START, Manifest, sha256_of
+from pipelines.engine import SPARK
 from pipelines.observe import FinishedVerification
 from pipelines.staging import batches
 from schemas.errors import (
@@ -215,22 +216,51 @@ def _verify_file(
 # --- optimize ----------------------------------------------------------------------------------
 
 
-def optimize(platform: Platform, tables: Sequence[str] | None = None) -> dict[str, dict[str, int]]:
+def on_spark(platform: Platform) -> bool:
+    """Whether Spark is to commit: where the settings name it, and in a bucket only.
+
+    On a folder its commits are not safe beside others, and delta-rs makes them whatever is set.
+    """
+    return platform.settings.engine == SPARK and not platform.root.is_local
+
+
+def optimize(
+    platform: Platform, tables: Sequence[str] | None = None, *, z_order_by: Sequence[str] = ()
+) -> dict[str, dict[str, int]]:
     """Compact small files, partition by partition; rows and markers stay.
+
+    Args:
+        platform: The opened platform.
+        tables: Which; None = all.
+        z_order_by: Columns whose near values come to lie in the same files; Spark only.
 
     Returns:
         table -> files added and removed, where anything was done.
 
     Raises:
         CommitConflictError: other writers were first, too often.
-        WrongUseError: no such table.
+        WrongUseError: no such table, or an order without Spark.
     """
+    if z_order_by and not on_spark(platform):
+        raise WrongUseError(
+            "rows are put in an order by Spark, in a bucket",
+            subject=f"z order by {', '.join(z_order_by)[:80]}",
+            next_step="tanada lake optimize --engine spark --root s3://… --z-order-by t_ns",
+        )
     done = {}
     for table in _chosen(tables):
-        metrics = _compact(platform, table)
+        metrics = _compacted(platform, table, z_order_by)
         if metrics["removed"]:
             done[table] = metrics
     return done
+
+
+def _compacted(platform: Platform, table: str, z_order_by: Sequence[str]) -> dict[str, int]:
+    if on_spark(platform):
+        from pipelines.spark import maintain as by_spark
+
+        return by_spark.optimize(platform, table, z_order_by=z_order_by)
+    return _compact(platform, table)
 
 
 def _compact(platform: Platform, table: str) -> dict[str, int]:
@@ -303,14 +333,19 @@ def vacuum(
     done = {}
     for table in _chosen(tables):
         snapshot = platform.lake.open(table)
+        by_spark = on_spark(platform)
         removed = snapshot.vacuum(
             retention_hours=retention_hours,
-            dry_run=dry_run,
+            dry_run=dry_run or by_spark,
             enforce_retention_duration=False,
             full=False,
         )
         if removed:
             done[table] = sorted(removed)
+        if by_spark and not dry_run:
+            from pipelines.spark.maintain import vacuum as vacuum_by_spark
+
+            vacuum_by_spark(platform, table, retention_hours=retention_hours)
         head = versions(platform.root.table(table))[-1]
         if not Manifest(platform.root.table(table)).covers(head):
             settle(platform.root, platform.lake, table, head, {})

@@ -10,6 +10,7 @@ from pipelines.cli.lake import group
 from pipelines.cli.platform import (
     EXIT_REFUSED,
     DatabaseOption,
+    EngineOption,
     JsonOption,
     Platform,
     RootOption,
@@ -19,9 +20,6 @@ from pipelines.cli.platform import (
     run,
 )
 
-EngineOption = Annotated[
-    str | None, typer.Option("--engine", help="embedded or spark. [env: TANADA_ENGINE]")
-]
 TablesArgument = Annotated[list[str] | None, typer.Argument(help="Tables; default: all.")]
 
 
@@ -30,7 +28,12 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=examples("tanada notify", "tanada notify --days 60 --json"))(notify)
     group.command(epilog=examples("tanada lake verify", "tanada lake verify --deep"))(verify)
     group.command(epilog=examples("tanada lake check imu --engine spark"))(check)
-    group.command(epilog=examples("tanada lake optimize"))(optimize)
+    group.command(
+        epilog=examples(
+            "tanada lake optimize",
+            "tanada lake optimize --root s3://lake/main --engine spark --z-order-by t_ns",
+        )
+    )(optimize)
     group.command(epilog=examples("tanada lake vacuum --dry-run"))(vacuum)
 
 
@@ -105,19 +108,39 @@ def check(
     raise typer.Exit(EXIT_REFUSED if broken else 0)
 
 
+def _bucket_for(engine: str | None, platform: Platform) -> None:
+    """Refuse what was asked for by name and would not be done."""
+    from pipelines.engine import SPARK
+    from schemas.errors import WrongUseError
+
+    if engine == SPARK and platform.root.is_local:
+        raise WrongUseError(
+            "on a folder Spark only reads: its commits are not safe beside others",
+            subject=str(platform.root.path),
+            expected="a lake in a bucket",
+            next_step="leave out --engine spark: delta-rs does it",
+        )
+
+
 @run
 def optimize(
     tables: TablesArgument = None,
     *,
+    z_order_by: Annotated[
+        list[str] | None,
+        typer.Option("--z-order-by", metavar="COLUMN", help="Bring near values together; Spark."),
+    ] = None,
+    engine: EngineOption = None,
     root: RootOption = None,
     database_url: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compact small files."""
+    """Compact small files; by Spark, where it is the engine and the lake lies in a bucket."""
     from pipelines.maintain import optimize as optimize_tables
 
-    with Platform.from_environment(root=root, database_url=database_url) as platform:
-        done = optimize_tables(platform, tables or None)
+    with Platform.from_environment(root=root, database_url=database_url, engine=engine) as platform:
+        _bucket_for(engine, platform)
+        done = optimize_tables(platform, tables or None, z_order_by=tuple(z_order_by or ()))
     emit([{"table": table, **metrics} for table, metrics in done.items()], as_json=as_json)
 
 
@@ -129,6 +152,7 @@ def vacuum(
         int, typer.Option("--retention-hours", help="How long removed files stay.")
     ] = 168,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which files.")] = False,
+    engine: EngineOption = None,
     root: RootOption = None,
     database_url: DatabaseOption = None,
     as_json: JsonOption = False,
@@ -136,7 +160,8 @@ def vacuum(
     """Remove files that no version within the retention needs."""
     from pipelines.maintain import vacuum as vacuum_tables
 
-    with Platform.from_environment(root=root, database_url=database_url) as platform:
+    with Platform.from_environment(root=root, database_url=database_url, engine=engine) as platform:
+        _bucket_for(engine, platform)
         done = vacuum_tables(
             platform, tables or None, retention_hours=retention_hours, dry_run=dry_run
         )

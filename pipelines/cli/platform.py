@@ -44,6 +44,9 @@ RootOption = Annotated[
 DatabaseOption = Annotated[
     str | None, typer.Option("--database-url", help="Catalog database. [env: TANADA_DATABASE_URL]")
 ]
+EngineOption = Annotated[
+    str | None, typer.Option("--engine", help="embedded or spark. [env: TANADA_ENGINE]")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 EXIT_REFUSED: Final = 1

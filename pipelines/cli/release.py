@@ -9,6 +9,7 @@ import typer
 
 from pipelines.cli.platform import (
     DatabaseOption,
+    EngineOption,
     JsonOption,
     Platform,
     RootOption,
@@ -47,6 +48,7 @@ def build(
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse recordings without terms in force.")
     ] = False,
+    engine: EngineOption = None,
     root: RootOption = None,
     database_url: DatabaseOption = None,
     as_json: JsonOption = False,
@@ -56,7 +58,7 @@ def build(
     from pipelines.release.recipe_file import load_recipe
 
     wanted = load_recipe(recipe)
-    with Platform.from_environment(root=root, database_url=database_url) as platform:
+    with Platform.from_environment(root=root, database_url=database_url, engine=engine) as platform:
         release = build_release(platform, wanted, strict=strict, progress=_reporter())
     for left in release.left_out:
         progress(f"left out: recording {left.recording_id}: {left.reason}")

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.engine import SPARK
 from pipelines.observe import FinishedRelease
 from pipelines.release import card
 from pipelines.release.licensing import LeftOut, licensed_episodes, obligations, release_terms
 from pipelines.release.publish import Draft, building, newest, newest_release, publish
-from pipelines.release.reader import Reader
+from pipelines.release.reader import Reader, layouts
 from pipelines.release.select import limit_episodes, select_episodes
 from pipelines.release.statistics import Described, describe
 from pipelines.release.tree import canonical_json, release_digest, seal
@@ -108,8 +109,10 @@ def build(
         written = write_rows(
             folder,
             recipe,
-            Reader(platform.lake, pinned),
+            _reader(platform, pinned, recipe, licensed.episodes),
             licensed.episodes,
+            # The first episodes tell the shapes: too little to ask a cluster for.
+            layouts(Reader(platform.lake, pinned), recipe, licensed.episodes),
             media_root=platform.root.path,
             progress=progress,
         )
@@ -154,6 +157,17 @@ def _licensed(
     candidates = select_episodes(platform.lake, platform.engine, pinned, recipe)
     found = licensed_episodes(platform.engine, candidates, platform.clock(), strict=strict)
     return replace(found, episodes=limit_episodes(found.episodes, recipe.filter.episodes))
+
+
+def _reader(
+    platform: Platform, pinned: dict[str, int], recipe: Recipe, episodes: Sequence[Episode]
+) -> Reader:
+    """What reads the rows: this process, or Spark. The release is the same."""
+    if platform.settings.engine != SPARK:
+        return Reader(platform.lake, pinned)
+    from pipelines.spark.rows import SparkReader
+
+    return SparkReader(platform, pinned, recipe, episodes)
 
 
 def _tell(platform: Platform, draft: Draft, version: int, started_ns: int) -> None:

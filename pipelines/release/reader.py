@@ -56,12 +56,13 @@ class Reader:
         asked = feature.joint_names(episode.robot, episode.robot_type)
         if stream is None or asked is None:
             return None
-        rows = self._rows(episode, feature, stream)
+        rows = self._rows(episode, name, feature, stream)
         subject = f"feature {name}, stream {stream} of {episode.episode}"
         found = samples(rows, feature, asked or joints, subject)
         return found if len(found) else None
 
-    def _rows(self, episode: Episode, feature: Feature, stream: str) -> pa.Table:
+    def _rows(self, episode: Episode, name: str, feature: Feature, stream: str) -> pa.Table:
+        del name
         condition = (
             (pc.field("recording_id") == episode.recording_id)
             & (pc.field("episode") == episode.episode)

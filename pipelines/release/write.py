@@ -23,7 +23,7 @@ from pipelines.release.frames import (
     value_columns,
 )
 from pipelines.release.media import copy_pictures, is_jpeg
-from pipelines.release.reader import Reader, layouts, no_values
+from pipelines.release.reader import Reader, no_values
 from pipelines.release.select import split_of
 from pipelines.release.tree import TableWriter
 from schemas.errors import WrongUseError
@@ -100,6 +100,7 @@ def write_rows(
     recipe: Recipe,
     reader: Reader,
     episodes: Sequence[Episode],
+    shapes: dict[str, Layout],
     *,
     media_root: Place,
     progress: Progress,
@@ -110,7 +111,8 @@ def write_rows(
         folder: The empty folder.
         recipe: What goes in.
         reader: Of the pinned tables.
-        episodes: Episodes, in their final order.
+        episodes: Episodes, in their final order, in which the reader is asked for them.
+        shapes: Result of `layouts`.
         media_root: Folder that the lake's blob paths start from.
         progress: Called with ("episodes", done, total).
 
@@ -118,7 +120,6 @@ def write_rows(
         WrongUseError: a feature has no value, or no frame is left.
         DamagedError: pictures are missing.
     """
-    shapes = layouts(reader, recipe, episodes)
     build = _Build(folder, recipe, shapes, media_root)
     for number, episode in enumerate(episodes):
         progress("episodes", number, len(episodes))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import sys
 import time
 import urllib.request
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,13 +20,17 @@ from connectors.stores.initialise import initialise
 from infra.demo.robot_log import STANDARD, LogSpec, write_log
 from pipelines.check.validator import Validator
 from pipelines.cli.platform import Platform
+from pipelines.ingest import contribution, ingest
 from pipelines.spark import session as spark_session
+from tests.servers.faults import proxy
 from tests.servers.lakes import environment_of, s3_settings
 from tests.servers.minio import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from pipelines.ingest import IngestResult
+    from tests.servers.faults import FaultProxy
     from tests.servers.minio import MinioServer
 
 REPOSITORY = Path(__file__).parents[3]
@@ -82,7 +88,7 @@ def running(command: list[str], log: Path, environment: dict[str, str]) -> Itera
 
 @pytest.fixture(scope="session")
 def defaults(minio: MinioServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A site's own `spark-defaults.conf`: memory, share of the cluster, the object store."""
+    """A site's own `spark-defaults.conf`: memory, share of the cluster, an object store."""
     folder = tmp_path_factory.mktemp("conf")
     values = {
         "spark.cores.max": str(CORES_OF_A_DRIVER),
@@ -101,8 +107,15 @@ def defaults(minio: MinioServer, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 @pytest.fixture(scope="session")
+def before(minio: MinioServer) -> Iterator[FaultProxy]:
+    """What stands between the executors and the store."""
+    with proxy(minio.address) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
 def cluster(
-    defaults: Path, minio: MinioServer, tmp_path_factory: pytest.TempPathFactory
+    defaults: Path, minio: MinioServer, before: FaultProxy, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Cluster]:
     """A master and two workers, enough for two drivers of two executors each.
 
@@ -115,6 +128,7 @@ def cluster(
     scratch = folder / "scratch"
     scratch.mkdir()
     executors = environment_of(s3_settings(minio, folder, scratch=str(scratch)))
+    executors["TANADA_S3_ENDPOINT"] = before.url
     for alone in ("TANADA_ROOT", "TANADA_DATABASE_URL", "TANADA_SECRET_KEY_FILE"):
         executors.pop(alone, None)
     environment = {
@@ -218,3 +232,54 @@ def make_logs() -> Callable[..., list[Path]]:
         return paths
 
     return make
+
+
+@pytest.fixture
+def drive() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts processes that ingest, each in a group of its own."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(settings: Settings, *paths: Path) -> subprocess.Popen[str]:
+        script = str(Path(__file__).with_name("driver.py"))
+        process = subprocess.Popen(
+            [sys.executable, script, *map(str, paths)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | environment_of(settings) | {"PYTHONPATH": str(REPOSITORY)},
+            start_new_session=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+
+
+@dataclass(frozen=True)
+class Both:
+    paths: list[Path]
+    embedded: Platform
+    spark: Platform
+    first: IngestResult
+    second: IngestResult
+
+
+@pytest.fixture(scope="session")
+def both(platform_of, validator, make_logs, tmp_path_factory, samples: Path) -> Both:
+    folder = tmp_path_factory.mktemp("logs")
+    logs = make_logs(folder, 6)
+    (folder / "empty.mcap").write_bytes(b"")
+    (folder / "text.mcap").write_bytes(b"no recording")
+    (folder / "cut.mcap").write_bytes(logs[0].read_bytes()[:-3000])
+    damaged = bytearray(logs[1].read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    (folder / "damaged.mcap").write_bytes(bytes(damaged))
+    paths = [folder, *sorted(samples.rglob("*.mcap"))]
+    embedded, spark = platform_of("embedded"), platform_of("spark")
+    first = ingest(embedded, paths, contribution(embedded), validator=validator)
+    second = ingest(spark, paths, contribution(spark), validator=validator)
+    return Both(paths, embedded, spark, first, second)

@@ -1,5 +1,9 @@
-"""Run by tests as a process of its own: `driver.py ROOT MASTER JARS PATH…`; prints steps."""
+"""Run by tests as a process of its own, settings in its environment: `driver.py PATH…`.
 
+Prints the steps that it comes to.
+"""
+
+import os
 import sys
 from pathlib import Path
 
@@ -8,17 +12,15 @@ from pipelines.cli.platform import Platform
 from pipelines.ingest import contribution, ingest
 
 
-def main() -> None:
-    root, master, jars, *paths = sys.argv[1:]
-
+def main() -> int:
     def trace(step: str) -> None:
         sys.stdout.write(f"step {step}\n")
         sys.stdout.flush()
 
-    settings = Settings(root=root, engine="spark", spark_master=master, spark_jars=jars)
-    with Platform.open(settings) as platform:
-        ingest(platform, [Path(p) for p in paths], contribution(platform), trace=trace)
+    with Platform.open(Settings.from_environment(os.environ)) as platform:
+        paths = [Path(path) for path in sys.argv[1:]]
+        return ingest(platform, paths, contribution(platform), trace=trace).exit_code
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

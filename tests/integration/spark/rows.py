@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from pipelines.cli.platform import Platform
+    from pipelines.ingest import IngestResult
 
 # What differs between two runs over the same recordings, and says so.
 PER_RUN = frozenset({"check_run", "checked_ns", "received_ns"})
@@ -36,3 +37,7 @@ def by_spark(session: Any, platform: Platform, table: str, *, visible_only: bool
     pinned = platform.lake.pin()
     rows = frame(session, platform.root, table, pinned, visible_only=visible_only)
     return ordered(rows.toArrow(), table)
+
+
+def told(result: IngestResult) -> list[tuple[Any, ...]]:
+    return [(o.path, o.recording_id, o.status, o.reasons, o.tables) for o in result.outcomes]

@@ -5,12 +5,9 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
-import sys
 import threading
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -25,12 +22,13 @@ from pipelines.maintain import verify
 from pipelines.recover import recover
 from pipelines.staging import batches
 from schemas.tables import TABLES
-from tests.integration.spark.conftest import JARS, REPOSITORY, wait_for
+from tests.integration.spark.conftest import wait_for
 from tests.integration.spark.rows import by_delta_rs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
+    from connectors.stores.store import Place
     from pipelines.cli.platform import Platform
 
 EXECUTOR = "org.apache.spark.executor.CoarseGrainedExecutorBackend"
@@ -40,7 +38,7 @@ ATTEMPT = re.compile(r"attempt-\d+-(\d+)")
 class Killer(threading.Thread):
     """Kills the executor that begins to decode a recording, so many times for each recording."""
 
-    def __init__(self, staging: Path, times: dict[str, int]) -> None:
+    def __init__(self, staging: Place, times: dict[str, int]) -> None:
         super().__init__(daemon=True)
         self.killed: dict[str, list[int]] = {key: [] for key in times}
         self._staging = staging
@@ -50,8 +48,8 @@ class Killer(threading.Thread):
     def run(self) -> None:
         while not self._stopped.wait(0.002):
             for key, times in self._times.items():
-                for folder in self._staging.glob(f"*/{key}/attempt-*"):
-                    pid = int(ATTEMPT.fullmatch(folder.name)[1])
+                for begun in self._staging.glob(f"*/{key}/attempt-*/begun"):
+                    pid = int(ATTEMPT.fullmatch(begun.parent.name)[1])
                     if len(self.killed[key]) < times and pid not in self.killed[key]:
                         executor_of(pid).kill()
                         self.killed[key].append(pid)
@@ -111,15 +109,23 @@ def reference(platform_of, validator, logs: list[Path]) -> Platform:
     return platform
 
 
+@pytest.mark.parametrize("where", ["folder", "bucket"])
 def test_a_lost_executor_loses_nothing_and_poison_is_refused_alone(
-    platform_of, validator, logs: list[Path], reference: Platform, session: Any
+    *,
+    platform_of,
+    new_bucket_lake,
+    validator,
+    logs: list[Path],
+    reference: Platform,
+    session: Any,
+    where: str,
 ):
     del session
-    platform = platform_of("spark")
+    platform = platform_of("spark", new_bucket_lake() if where == "bucket" else None)
     under = contribution(platform)
     ids = ids_of(reference)
     unlucky, poison = ids[str(logs[0])], ids[str(logs[1])]
-    killer = Killer(platform.root.staging, {unlucky: 1, poison: 2})
+    killer = Killer(platform.root.exchange("0" * 32).parent, {unlucky: 1, poison: 2})
     killer.start()
     try:
         result = ingest(platform, logs, under, validator=validator)
@@ -157,39 +163,15 @@ def test_a_lost_executor_loses_nothing_and_poison_is_refused_alone(
     assert healed == content(reference)
 
 
-@pytest.fixture
-def drive(cluster) -> Iterator[Any]:
-    started: list[subprocess.Popen[str]] = []
-
-    def start(root: Path, *paths: Path) -> subprocess.Popen[str]:
-        script = str(Path(__file__).with_name("driver.py"))
-        process = subprocess.Popen(
-            [sys.executable, script, str(root), cluster.master, str(JARS), *map(str, paths)],
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
-            start_new_session=True,
-        )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
-
-
 @pytest.mark.parametrize("step", ["mid-decode", "commit imu"])
 def test_a_killed_driver_loses_and_doubles_nothing(
     *, platform_of, validator, drive, logs: list[Path], reference: Platform, step: str
 ):
     platform = platform_of("spark")
     ours = set(executors_alive())
-    process = drive(platform.root.path, *logs)
+    process = drive(platform.settings, *logs)
     if step == "mid-decode":
-        wait_for("an attempt", lambda: list(platform.root.staging.glob("*/*/attempt-*")), 300)
+        wait_for("an attempt", lambda: list(platform.root.staging.glob("*/*/attempt-*/begun")), 300)
     else:
         for line in process.stdout:
             if line.strip() == f"step {step}":

@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from pipelines.commit.log import versions
-from pipelines.commit.manifest import Manifest
 from pipelines.ingest import contribution, ingest
-from pipelines.maintain import verify
+from pipelines.maintain import optimize, verify
 from pipelines.spark import maintain
 from pipelines.spark.checks import check
-from pipelines.spark.tables import address
 from schemas.errors import WrongUseError
 from tests.integration.spark.rows import by_delta_rs
 
@@ -59,45 +56,18 @@ def test_table_wide_rules_hold_and_find_rows_that_were_doubled(
 
 
 @pytest.mark.parametrize("call", ["optimize", "vacuum", "merge"])
-def test_spark_writes_no_table_in_a_folder(session: Any, lake: Platform, call: str):
-    table = address(lake.root, "imu")
+def test_spark_writes_no_table_in_a_folder(lake: Platform, call: str):
     arguments: dict[str, Any] = {"merge": {"changes": None, "on": ["episode"]}}.get(call, {})
     with pytest.raises(WrongUseError, match="on a folder Spark only reads"):
-        getattr(maintain, call)(session, table, **arguments)
-    operations = {one["operation"] for one in maintain.history(session, table, 10)}
+        getattr(maintain, call)(lake, "imu", **arguments)
+    operations = {one["operation"] for one in maintain.history(lake, "imu", 10)}
     assert operations == {"CREATE TABLE", "WRITE"}
 
 
-def test_the_manifest_covers_what_spark_committed(
-    session: Any, lake: Platform, platform_of, tmp_path: Path
-):
-    """In a copy that nobody else writes: what Spark may do to a lake on S3."""
-    from delta.tables import DeltaTable as SparkTable
-
-    copied = tmp_path / "copy"
-    shutil.copytree(lake.root.path, copied)
-    platform = platform_of("embedded", copied)
-    folder = platform.root.table("imu")
-    before = by_delta_rs(platform, "imu")
-    SparkTable.forPath(session, str(folder)).optimize().executeZOrderBy("t_ns")
-    head = versions(folder)[-1]
-    found = {finding.what for finding in verify(platform).findings}
-    assert found == {"manifest_missing", "file_surplus"}  # no entry names Spark's file yet
-
-    assert Manifest(folder).extend(head) == 1
-
-    entry = Manifest(folder).entry(head)
-    assert len(entry["added"]) == 1
-    assert all(item["sha256"] for item in entry["added"])
-    # Hadoop leaves a checksum file of its own beside what it writes into a folder.
-    left = verify(platform, deep=True).findings
-    assert all(one.what == "file_surplus" and one.path.endswith(".crc") for one in left)
-    assert by_delta_rs(platform, "imu") == before
-    data = folder / entry["added"][0]["path"]
-    content = bytearray(data.read_bytes())
-    content[len(content) // 2] ^= 1
-    data.write_bytes(bytes(content))
-    damaged = [one for one in verify(platform, ["imu"], deep=True).findings if one not in left]
-    assert [(one.what, one.path) for one in damaged] == [
-        ("file_changed", entry["added"][0]["path"])
-    ]
+def test_on_a_folder_delta_rs_compacts_whatever_engine_is_set(lake: Platform):
+    before = by_delta_rs(lake, "imu")
+    assert optimize(lake, ["imu"]) == {"imu": {"added": 1, "removed": 2}}
+    assert by_delta_rs(lake, "imu") == before
+    assert verify(lake, deep=True).findings == []
+    with pytest.raises(WrongUseError, match="put in an order by Spark"):
+        optimize(lake, ["imu"], z_order_by=["t_ns"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,45 +12,12 @@ from connectors.stores.catalog.database import reading
 from pipelines.ingest import contribution, ingest
 from pipelines.maintain import verify
 from schemas.tables import TABLES
-from tests.integration.spark.rows import by_delta_rs, by_spark
+from tests.integration.spark.rows import by_delta_rs, by_spark, told
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from pipelines.cli.platform import Platform
-    from pipelines.ingest import IngestResult
+    from tests.integration.spark.conftest import Both
 
 pytestmark = pytest.mark.samples
-
-
-@dataclass(frozen=True)
-class Both:
-    paths: list[Path]
-    embedded: Platform
-    spark: Platform
-    first: IngestResult
-    second: IngestResult
-
-
-@pytest.fixture(scope="module")
-def both(platform_of, validator, make_logs, tmp_path_factory, samples: Path) -> Both:
-    folder = tmp_path_factory.mktemp("logs")
-    logs = make_logs(folder, 6)
-    (folder / "empty.mcap").write_bytes(b"")
-    (folder / "text.mcap").write_bytes(b"no recording")
-    (folder / "cut.mcap").write_bytes(logs[0].read_bytes()[:-3000])
-    damaged = bytearray(logs[1].read_bytes())
-    damaged[len(damaged) // 2] ^= 1
-    (folder / "damaged.mcap").write_bytes(bytes(damaged))
-    paths = [folder, *sorted(samples.rglob("*.mcap"))]
-    embedded, spark = platform_of("embedded"), platform_of("spark")
-    first = ingest(embedded, paths, contribution(embedded), validator=validator)
-    second = ingest(spark, paths, contribution(spark), validator=validator)
-    return Both(paths, embedded, spark, first, second)
-
-
-def told(result: IngestResult) -> list[tuple[Any, ...]]:
-    return [(o.path, o.recording_id, o.status, o.reasons, o.tables) for o in result.outcomes]
 
 
 def test_verdicts_and_reasons_are_equal(both: Both):

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.fs as pf
 import pytest
-from deltalake import DeltaTable, write_deltalake
+from deltalake import DeltaTable
 
-from pipelines.ingest import contribution, ingest
-from pipelines.spark import maintain
 from pipelines.spark.session import LOG_STORE
-from schemas.errors import WrongUseError
 from tests.integration.spark.conftest import JARS, REPOSITORY
-from tests.integration.spark.rows import ordered
 from tests.servers.minio import BUCKET
 
 if TYPE_CHECKING:
     from tests.servers.minio import MinioServer
 
 APPENDS = 25
+WRITERS = 8
 
 
 def options(minio: MinioServer) -> dict[str, str]:
@@ -38,30 +35,59 @@ def options(minio: MinioServer) -> dict[str, str]:
     }
 
 
-def test_three_drivers_that_append_at_once_lose_no_commit(session: Any, minio: MinioServer):
-    table = f"s3a://{BUCKET}/appended"
+def test_drivers_and_delta_rs_that_append_at_once_lose_no_commit(session: Any, minio: MinioServer):
+    """Three Spark drivers, this process one of them, and eight processes with delta-rs."""
+    address = f"{BUCKET}/appended"
     session.createDataFrame([("first", 0)], "writer string, number long").write.format(
         "delta"
-    ).save(table)
-    script = str(Path(__file__).with_name("s3_writer.py"))
-    writers = [
+    ).save(f"s3a://{address}")
+    here = Path(__file__)
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    drivers = [
         subprocess.Popen(
-            [sys.executable, script, table, str(JARS), f"driver-{number}", str(APPENDS)],
-            env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+            [
+                sys.executable,
+                here.with_name("s3_writer.py"),
+                f"s3a://{address}",
+                JARS,
+                f"driver-{number}",
+                str(APPENDS),
+            ],
+            env=environment,
         )
         for number in range(2)
     ]
+    writers = []
+    for number in range(WRITERS):
+        command = [sys.executable, str(here.with_name("delta_writer.py")), f"s3://{address}"]
+        writer = subprocess.Popen(
+            [*command, f"delta-rs-{number}", str(APPENDS)],
+            env=environment,
+            stdin=subprocess.PIPE,
+            text=True,
+        )
+        writers.append(writer)
     for number in range(APPENDS):
+        if number == 1:  # the session is warm, the other drivers' soon
+            for writer in writers:
+                writer.stdin.write(json.dumps(options(minio)))
+                writer.stdin.close()
         rows = session.createDataFrame([("here", number)], "writer string, number long")
-        rows.coalesce(1).write.format("delta").mode("append").save(table)
-    assert [writer.wait(400) for writer in writers] == [0, 0]
+        rows.coalesce(1).write.format("delta").mode("append").save(f"s3a://{address}")
+    assert [process.wait(400) for process in (*drivers, *writers)] == [0] * (2 + WRITERS)
 
-    found = DeltaTable(f"s3://{BUCKET}/appended", storage_options=options(minio)).to_pyarrow_table()
+    held = DeltaTable(f"s3://{address}", storage_options=options(minio))
+    found = held.to_pyarrow_table()
     pairs = sorted(zip(*found.to_pydict().values(), strict=True))
-    expected = [(w, n) for w in ("driver-0", "driver-1", "here") for n in range(APPENDS)]
+    names = ["here", "driver-0", "driver-1", *(f"delta-rs-{n}" for n in range(WRITERS))]
+    expected = [(name, number) for name in names for number in range(APPENDS)]
     print(f"\n{found.num_rows} of {len(expected) + 1} rows")
     assert pairs == sorted([("first", 0), *expected])
-    assert session.read.format("delta").load(table).count() == len(pairs)
+    assert held.version() == len(expected)
+    assert session.read.format("delta").load(f"s3a://{address}").count() == len(pairs)
+    # They did meet: neither engine's commits lie all before or after the other's.
+    by_spark = ["Spark" in one.get("engineInfo", "") for one in held.history()]
+    assert sum(a != b for a, b in itertools.pairwise(by_spark)) > 4
 
 
 def test_the_log_store_refuses_what_cannot_write_conditionally(session: Any, tmp_path: Path):
@@ -96,59 +122,3 @@ def test_the_log_store_tells_its_own_entry_from_another_writers(session: Any):
     assert lines.next() == '{"number": 0}'
     assert not lines.hasNext()
     lines.close()
-
-
-def test_spark_maintains_a_table_of_the_lake_beside_delta_rs(
-    *, session: Any, minio: MinioServer, platform_of, validator, make_logs, tmp_path: Path
-):
-    platform = platform_of("embedded")
-    logs = make_logs(tmp_path / "logs", 4, first_seed=51)
-    for log in logs:
-        ingest(platform, [log], contribution(platform), validator=validator)
-    s3 = pf.S3FileSystem(
-        access_key=minio.access_key,
-        secret_key=minio.secret_key,
-        endpoint_override=minio.endpoint,
-    )
-    folder = platform.root.table("imu")
-    pf.copy_files(str(folder), f"{BUCKET}/imu", destination_filesystem=s3)
-    table, day = f"s3a://{BUCKET}/imu", next(folder.glob("organisation=*/day=*")).name
-    before = ordered(platform.lake.read("imu", platform.lake.pin()), "imu")
-
-    done = maintain.optimize(
-        session, table, where=f"day = '{day.removeprefix('day=')}'", z_order_by=["t_ns"]
-    )
-
-    assert done == {"added": 1, "removed": 4}
-    held = DeltaTable(f"s3://{BUCKET}/imu", storage_options=options(minio))
-    rows = held.to_pyarrow_table()
-    assert ordered(rows, "imu") == before
-    # The markers that keep every recording from being committed twice are there still.
-    ids = rows["recording_id"].unique().to_pylist()
-    assert [held.transaction_version(f"ing1/imu/{key}") for key in ids] == [1] * len(ids)
-
-    corrected = rows.slice(0, 2).set_column(
-        rows.schema.get_field_index("frame_id"), "frame_id", pa.array(["corrected", "corrected"])
-    )
-    added = (
-        rows.slice(2, 1)
-        .set_column(rows.schema.get_field_index("seq"), "seq", pa.array([1_000_000]))
-        .cast(rows.schema)
-    )
-    changes = session.createDataFrame(pa.concat_tables([corrected, added]))
-    key = ["organisation", "day", "episode", "stream", "seq"]
-    assert maintain.merge(session, table, changes, on=key) == {"updated": 2, "inserted": 1}
-    write_deltalake(  # delta-rs goes on where Spark stopped
-        f"s3://{BUCKET}/imu", added, mode="append", storage_options=options(minio)
-    )
-    held = DeltaTable(f"s3://{BUCKET}/imu", storage_options=options(minio))
-    frame_ids = held.to_pyarrow_table(columns=["frame_id"])["frame_id"].to_pylist()
-    assert len(frame_ids) == len(before) + 2
-    assert frame_ids.count("corrected") == 2
-
-    with pytest.raises(WrongUseError, match="some time to end"):
-        maintain.vacuum(session, table, retention_hours=1)
-    maintain.vacuum(session, table)
-    operations = [one["operation"] for one in maintain.history(session, table, 6)]
-    assert {"OPTIMIZE", "MERGE", "WRITE"} <= set(operations)
-    assert len(session.read.format("delta").load(table).collect()) == len(before) + 2
