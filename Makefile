@@ -128,6 +128,8 @@ lock: ## renew infra/locks from pyproject.toml (LOCK_ARGS=--upgrade for newer ve
 	@$(COMPILE) $(LOCK_ARGS) pyproject.toml $(SERVICE) --extra demo --group test --group bench --group full -o infra/locks/bench.txt
 	@$(COMPILE) $(LOCK_ARGS) pyproject.toml $(SERVICE) --extra demo --extra spark --group test -o infra/locks/spark.txt
 	@$(COMPILE) $(LOCK_ARGS) pyproject.toml $(SERVICE) --group build -o infra/locks/service.txt
+	@$(COMPILE) $(LOCK_ARGS) pyproject.toml $(SERVICE) --extra spark --group build -o infra/locks/service-spark.txt
+	@$(COMPILE) $(LOCK_ARGS) pyproject.toml $(SERVICE) --extra airflow --extra dagster --group build -o infra/locks/service-schedulers.txt
 	@$(COMPILE) $(LOCK_ARGS) pyproject.toml $(SERVICE) --extra demo --extra airflow --extra dagster --group test -o infra/locks/schedulers.txt
 
 clean: ## remove environments and generated data of this checkout
