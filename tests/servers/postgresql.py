@@ -167,15 +167,16 @@ def programs() -> Path:
 
 
 @contextmanager
-def running(*, fsync: bool = False) -> Iterator[Cluster]:
-    """A new cluster that runs; ended and removed afterwards."""
+def running(*, fsync: bool = False, logins: bool = True) -> Iterator[Cluster]:
+    """A new cluster that runs, with the ordinary login unless told not; ended and removed."""
     # Not below pytest's folder: the server's user could not enter it.
     folder = Path(tempfile.mkdtemp(prefix="tanada-postgresql-"))
     cluster = None
     try:
         cluster = Cluster(folder, fsync=fsync)
         cluster.start()
-        cluster.add_login(OWNER, "CREATEDB CREATEROLE")
+        if logins:
+            cluster.add_login(OWNER, "CREATEDB CREATEROLE")
         yield cluster
     finally:
         if cluster is not None:
