@@ -14,6 +14,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import yaml
@@ -127,10 +128,7 @@ class Image:
         for rest in stages(self.name)[-1].of("ENV"):
             # What one instruction sets is seen by the next.
             given = dict(pair.split("=", 1) for pair in rest.split())
-            found |= {
-                key: re.sub(r"\$(\w+)", lambda name: found[name[1]], self.native(value))
-                for key, value in given.items()
-            }
+            found |= {key: Template(self.native(v)).substitute(found) for key, v in given.items()}
         for name in SERVICES[service].get("env_file", []):
             found |= {key: self.native(value) for key, value in settings_file(name).items()}
         for key, value in SERVICES[service].get("environment", {}).items():

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 SUPERUSER = "postgres"
 OWNER = "tanada"
@@ -141,6 +141,19 @@ class Cluster:
 
     def add_login(self, name: str, rights: str = "") -> None:
         self.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{self.password}' {rights}")
+
+    def run_script(self, script: Path, environment: Mapping[str, str]) -> None:
+        """Run a script against the server as its superuser, as the server's image would."""
+        login = {"PGHOST": "127.0.0.1", "PGPORT": str(self.port), "PGPASSWORD": self.password}
+        path = {"PATH": f"{self._programs}:{os.defpath}", "POSTGRES_USER": SUPERUSER}
+        done = subprocess.run(
+            ["/bin/bash", str(script)],
+            env={**path, **login, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
 
     def create(self, database: str, template: str = "template0") -> str:
         """Make a database as a copy of another one that nobody is connected to; gives its URL."""

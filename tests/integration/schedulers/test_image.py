@@ -6,8 +6,6 @@ cluster stands, prepared by the same script as there.
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,9 +14,10 @@ import pytest
 
 from tests.integration.schedulers.world import end, free_port, wait_for
 from tests.servers.images import INFRA, Image, differences
-from tests.servers.postgresql import OWNER, SUPERUSER, programs, running
+from tests.servers.postgresql import running
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
 
 pytestmark = pytest.mark.full
@@ -79,13 +78,7 @@ def test_airflow_s_services_are_healthy_on_postgresql(
 ) -> None:
     image.lay_out()
     with running(logins=False) as cluster:
-        login = {"PGHOST": "127.0.0.1", "PGPORT": str(cluster.port), "PGPASSWORD": cluster.password}
-        script = str(INFRA / "images" / "postgresql-logins.sh")
-        subprocess.run(
-            ["/bin/bash", script],
-            env={"PATH": f"{programs()}:{os.defpath}", "POSTGRES_USER": SUPERUSER, **login, **SECRETS},
-            check=True,
-        )  # fmt: skip
+        cluster.run_script(INFRA / "images" / "postgresql-logins.sh", SECRETS)
         image.swap["postgresql:5432"] = f"127.0.0.1:{cluster.port}"
         own = {
             "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_SERVER_PORT": image.swap["8974"],
@@ -94,11 +87,9 @@ def test_airflow_s_services_are_healthy_on_postgresql(
         done = image.run(image.command("airflow-init"), "airflow-init", **own)
         assert done.returncode == 0, done.stderr[-3000:]
         services = ("airflow-api-server", "airflow-scheduler", "airflow-dag-processor")
-        for service in services:
-            started.append(image.start(service, tmp_path / f"{service}.log", **own))
+        started += [image.start(one, tmp_path / f"{one}.log", **own) for one in services]
         for service in services:
             wait_for(service, lambda name=service: image.healthy(name, **own), 180, 3)
         assert all(process.poll() is None for process in started), logs(tmp_path)
         end(started)
         started.clear()
-        assert OWNER in image.environment("airflow-scheduler")["TANADA_DATABASE_URL"]

@@ -49,8 +49,8 @@ def test_a_recording_is_decoded_by_the_image_s_cluster(
     swap |= {"minio:9000": store.endpoint.removeprefix("http://"), "s3://tanada": "s3://lake"}
     # The machine of the tests is small.
     swap |= {"4g": "1g", "2g": "512m"}
-    secrets = dict.fromkeys(("MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD"), S3_KEY)
-    secrets["PLATFORM_DB_PASSWORD"] = "-"
+    asked = ("MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD", "PLATFORM_DB_PASSWORD")
+    secrets = dict.fromkeys(asked, S3_KEY)
     image = Image("spark", tmp_path / "image", Path(sys.prefix), swap, secrets)
     image.lay_out()
     assert len(list((image.folder / "opt/spark/jars").glob("*.jar"))) > 40
