@@ -57,6 +57,8 @@ test-operate: $(BENCH_VENV)/.ready ## a real browser, the peers, promtool, compo
 	@infra/services/chromium.sh
 	@infra/services/prometheus.sh
 	@infra/services/compose.sh
+	@infra/services/minio.sh
+	@infra/services/postgresql.sh
 	TANADA_REQUIRE_BROWSER=1 $(BENCH_VENV)/bin/pytest -m '(full or browser) and not s3'
 
 test-s3: $(READY) ## suites on a real MinIO, faults included (part of test-full)
@@ -75,6 +77,7 @@ test-spark: $(SPARK_VENV)/.ready ## the Spark engine on a real cluster, with a r
 
 test-schedulers: $(SCHEDULERS_VENV)/.ready ## real Airflow and Dagster run the jobs
 	@infra/services/chromium.sh
+	@infra/services/postgresql.sh
 	TANADA_REQUIRE_BROWSER=1 $(SCHEDULERS_VENV)/bin/pytest tests/integration/schedulers
 
 bench: $(BENCH_VENV)/.ready ## CPU and memory against the peers, side by side in one run

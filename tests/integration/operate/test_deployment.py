@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 import yaml
 
 from connectors.settings import SECRET, SETTINGS
+from tests.servers import minio, postgresql
 from tests.servers.images import (
     COMPOSE,
     IMAGES,
@@ -21,6 +25,7 @@ from tests.servers.images import (
     ROOT,
     SERVICES,
     SHARED_BASE,
+    Image,
     ignored,
     settings_file,
     stages,
@@ -323,17 +328,45 @@ def test_the_image_s_steps_make_a_platform_that_runs(tmp_path: Path) -> None:
         words[0] = sys.executable if words[0] == "python3.11" else words[0]
         done = subprocess.run(words, cwd=source, capture_output=True, text=True, check=False)
         assert done.returncode == 0, (step, done.stderr)
-    root = str(tmp_path / "lake")
-    environment = {"PATH": f"{target / 'bin'}:/usr/bin:/bin", "TANADA_ROOT": root}
-    for arguments in (
-        ("init", "--organisation", "Image"),
-        ("worker", "--once"),
-        ("lake", "verify"),
-        ("plan", "--robots", "10"),
-        ("serve", "--help"),
-    ):
-        done = subprocess.run(
-            [target / "bin" / "tanada", *arguments],
-            cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, (arguments, done.stderr)
+    _run_the_core_services(Image("platform", tmp_path / "image", target), tmp_path)
+
+
+def _run_the_core_services(image: Image, folder: Path) -> None:
+    """Setup, server and worker as the compose file has them, on a real MinIO and PostgreSQL."""
+    with minio.running(folder / "minio") as store, postgresql.running(logins=False) as cluster:
+        image.secrets = dict.fromkeys(ASKED, "only-here") | {
+            "MINIO_ROOT_USER": store.access_key,
+            "MINIO_ROOT_PASSWORD": store.secret_key,
+        }
+        cluster.run_script(INFRA / "images" / "postgresql-logins.sh", image.secrets)
+        # One address for each service: here they share one machine.
+        image.swap = {
+            "postgresql:5432": f"127.0.0.1:{cluster.port}",
+            "minio:9000": store.endpoint.removeprefix("http://"),
+            "s3://tanada": f"s3://{minio.BUCKET}",
+            "8000": str(minio.free_port()),
+            "9464": str(minio.free_port()),
+            "0.0.0.0": "127.0.0.1",  # noqa: S104
+        }
+        image.lay_out()
+        made = image.run(["tanada", "init", "--organisation", "Image", "--json"], "setup")
+        assert made.returncode == 0, made.stderr
+        assert (image.folder / "var/lib/tanada/keys/secret.key").stat().st_mode & 0o777 == 0o600
+        for service in ("api", "worker"):
+            process = image.start(service, folder / f"{service}.log")
+            try:
+                deadline = time.monotonic() + 60
+                while not image.healthy(service):
+                    assert process.poll() is None, (folder / f"{service}.log").read_text()
+                    assert time.monotonic() < deadline, (folder / f"{service}.log").read_text()
+                    time.sleep(0.5)
+                if service == "api":
+                    address = f"http://127.0.0.1:{image.swap['8000']}/v1/me"
+                    key = {"Authorization": f"Bearer {json.loads(made.stdout)['key']}"}
+                    assert httpx.get(address, headers=key).json()["organisation"] == "image"
+            finally:
+                process.terminate()
+                process.wait(60)
+        for words in (["lake", "verify"], ["plan", "--robots", "10"], ["worker", "--once"]):
+            done = image.run(["tanada", *words], "worker")
+            assert done.returncode == 0, (words, done.stderr)

@@ -91,5 +91,7 @@ def test_airflow_s_services_are_healthy_on_postgresql(
         for service in services:
             wait_for(service, lambda name=service: image.healthy(name, **own), 180, 3)
         assert all(process.poll() is None for process in started), logs(tmp_path)
+        # Where operations.md says that the admin's password is.
+        assert (image.folder / "var/lib/airflow/passwords.json").stat().st_size > 0
         end(started)
         started.clear()
