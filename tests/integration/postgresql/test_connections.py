@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import time
 import traceback
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from api.services import ACCOUNT_WAIT_MS
 from connectors.stores.catalog.database import Queue, Role, connect, migrate, reading, writing
 from connectors.stores.catalog.models import Organisation
 from connectors.stores.catalog.postgresql import translated
+from connectors.telemetry.catalog_state import CatalogState
 from schemas.errors import (
     CatalogBusyError,
     DamagedError,
@@ -122,6 +124,9 @@ def test_a_refused_login_is_no_busy_server_and_no_error_repeats_a_password(
     with pytest.raises(FailError, match="does not let this login in") as caught, reading(engine):
         pass
     assert caught.value.found == found
+    # For the alert it is a catalog that does not answer, not a metric that is missing.
+    gauges = {one.name: one.samples for one in CatalogState(engine, time.time_ns, None).collect()}
+    assert [sample.value for sample in gauges["tanada_catalog_up"]] == [0]
     said = everything(caught.value)
     assert cluster.password not in said
     assert "guessed-secret" not in said
