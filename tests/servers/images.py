@@ -3,7 +3,7 @@
 `Image` copies what the final stage copies, makes the folders that it makes, and stands an
 environment that exists already in for `/opt/tanada`. Commands, health checks and environments of
 the compose file then run on this machine, with paths, names and ports exchanged. What no engine
-means is not covered: users, capabilities, the read-only file system, networks, foreign images.
+means is not covered: users, capabilities, owners of volumes, networks, foreign images.
 """
 
 from __future__ import annotations
@@ -92,6 +92,7 @@ class Image:
     prefix: Path
     swap: dict[str, str] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
+    laid_out: set[Path] = field(default_factory=set)
 
     def lay_out(self) -> None:
         final = stages(self.name)[-1]
@@ -105,6 +106,20 @@ class Image:
                 continue
             for source in sources:
                 self._copy(ROOT / source.removeprefix("/src/"), Path(self.native(target)))
+        self.laid_out = set(self.folder.rglob("*"))
+
+    def strays(self, *services: str) -> list[str]:
+        """What was written where the services' file system is read-only: not on a volume."""
+        mounts = {volume.split(":")[1] for name in services for volume in SERVICES[name]["volumes"]}
+        writable = [self.folder / mount[1:] for mount in {*mounts, "/tmp"}]  # noqa: S108
+        new = set(self.folder.rglob("*")) - self.laid_out
+        return sorted(
+            str(path)
+            for path in new
+            # Python does without its caches where it cannot write them.
+            if "__pycache__" not in path.parts
+            and not any(path.is_relative_to(place) for place in writable)
+        )
 
     def _copy(self, source: Path, target: Path) -> None:
         if source.is_dir():

@@ -370,3 +370,4 @@ def _run_the_core_services(image: Image, folder: Path) -> None:
         for words in (["lake", "verify"], ["plan", "--robots", "10"], ["worker", "--once"]):
             done = image.run(["tanada", *words], "worker")
             assert done.returncode == 0, (words, done.stderr)
+        assert image.strays("worker") == []

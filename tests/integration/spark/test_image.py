@@ -81,3 +81,5 @@ def test_a_recording_is_decoded_by_the_image_s_cluster(
         question = "SELECT detail FROM recording_steps WHERE step = 'decode'"
         (detail,) = (json.loads(row[0]) for row in catalog.execute(question))
     assert detail["engine"] == "spark"
+    # `init` writes the pepper: in compose `setup` does that.
+    assert image.strays("worker-spark") == []
