@@ -2,8 +2,8 @@
 
 `Image` copies what the final stage copies, makes the folders that it makes, and stands an
 environment that exists already in for `/opt/tanada`. Commands, health checks and environments of
-the compose file then run on this machine, with paths, names and ports exchanged. What no engine
-means is not covered: users, capabilities, owners of volumes, networks, foreign images.
+the compose file then run on this machine, with paths, names and ports exchanged. Nothing shows of
+users, capabilities, owners of volumes, networks and foreign images.
 """
 
 from __future__ import annotations
