@@ -57,6 +57,8 @@ test-operate: $(BENCH_VENV)/.ready ## a real browser, the peers, promtool, compo
 	@infra/services/chromium.sh
 	@infra/services/prometheus.sh
 	@infra/services/compose.sh
+	@infra/services/minio.sh
+	@infra/services/postgresql.sh
 	TANADA_REQUIRE_BROWSER=1 $(BENCH_VENV)/bin/pytest -m '(full or browser) and not s3'
 
 test-s3: $(READY) ## suites on a real MinIO, faults included (part of test-full)
@@ -75,6 +77,7 @@ test-spark: $(SPARK_VENV)/.ready ## the Spark engine on a real cluster, with a r
 
 test-schedulers: $(SCHEDULERS_VENV)/.ready ## real Airflow and Dagster run the jobs
 	@infra/services/chromium.sh
+	@infra/services/postgresql.sh
 	TANADA_REQUIRE_BROWSER=1 $(SCHEDULERS_VENV)/bin/pytest tests/integration/schedulers
 
 bench: $(BENCH_VENV)/.ready ## CPU and memory against the peers, side by side in one run
@@ -128,6 +131,8 @@ lock: ## renew infra/locks from pyproject.toml (LOCK_ARGS=--upgrade for newer ve
 	@$(COMPILE) $(LOCK_ARGS) pyproject.toml $(SERVICE) --extra demo --group test --group bench --group full -o infra/locks/bench.txt
 	@$(COMPILE) $(LOCK_ARGS) pyproject.toml $(SERVICE) --extra demo --extra spark --group test -o infra/locks/spark.txt
 	@$(COMPILE) $(LOCK_ARGS) pyproject.toml $(SERVICE) --group build -o infra/locks/service.txt
+	@$(COMPILE) $(LOCK_ARGS) pyproject.toml $(SERVICE) --extra spark --group build -o infra/locks/service-spark.txt
+	@$(COMPILE) $(LOCK_ARGS) pyproject.toml $(SERVICE) --extra airflow --extra dagster --group build -o infra/locks/service-schedulers.txt
 	@$(COMPILE) $(LOCK_ARGS) pyproject.toml $(SERVICE) --extra demo --extra airflow --extra dagster --group test -o infra/locks/schedulers.txt
 
 clean: ## remove environments and generated data of this checkout

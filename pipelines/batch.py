@@ -438,7 +438,8 @@ class _Leases:
             with self._lock:
                 held = sorted(self._held)
             until = self._platform.clock() + seconds * 1_000_000_000
-            # A busy catalog is no reason to stop: the next renewal comes before the lease ends,
-            # and a lease that was lost is noticed before anything is planned.
-            with suppress(RetryError), writing(self._platform.engine) as connection:
+            # A catalog that is busy, or refuses the login while its password is changed, is no
+            # reason to stop: the next renewal comes before the lease ends, and a lease that was
+            # lost is noticed before anything is planned.
+            with suppress(TanadaError), writing(self._platform.engine) as connection:
                 recordings.renew_lease(connection, self._worker, held, until)

@@ -20,7 +20,7 @@ from connectors.stores.catalog.database import reading
 from connectors.stores.catalog.models import Agreement, CommitPlan, Grant, Recording
 from connectors.stores.catalog.recordings import STATES
 from connectors.stores.verified import read_verified
-from schemas.errors import RetryError
+from schemas.errors import TanadaError
 from schemas.licences.instants import expiry_of
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class CatalogState(Collector):
             with reading(self._engine) as connection:
                 found += _recordings(connection, now)
                 found += _terms(connection, now)
-        except RetryError as error:
+        except TanadaError as error:
             LOG.warning("the catalog could not be read for metrics: %s", error.what)
             found, up = [], 0
         found.append(_gauge("tanada_catalog_up", "1 while the catalog database answers", up))

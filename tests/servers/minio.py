@@ -26,10 +26,11 @@ BUCKET = "tanada-tests"
 class MinioServer:
     """One server over one folder; it may be stopped and started again at the same address."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **settings: str) -> None:
         self.access_key = f"ak{secrets.token_hex(8)}"
         self.secret_key = secrets.token_hex(20)
         self._folder = folder
+        self._settings = settings
         self._ports = [free_port(), free_port()]
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -63,6 +64,7 @@ class MinioServer:
             "MINIO_BROWSER": "off",
             "HOME": str(self._folder),
             "PATH": os.defpath,
+            **self._settings,
         }
         self._process = subprocess.Popen(
             command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -92,9 +94,9 @@ class MinioServer:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[MinioServer]:
-    """A started server with one bucket."""
-    server = MinioServer(folder)
+def running(folder: Path, **settings: str) -> Iterator[MinioServer]:
+    """A started server with one bucket, and environment variables of its own."""
+    server = MinioServer(folder, **settings)
     server.start()
     try:
         server.client.make_bucket(BUCKET)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 SUPERUSER = "postgres"
 OWNER = "tanada"
@@ -142,6 +142,19 @@ class Cluster:
     def add_login(self, name: str, rights: str = "") -> None:
         self.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{self.password}' {rights}")
 
+    def run_script(self, script: Path, environment: Mapping[str, str]) -> None:
+        """Run a script against the server as its superuser, as the server's image would."""
+        login = {"PGHOST": "127.0.0.1", "PGPORT": str(self.port), "PGPASSWORD": self.password}
+        path = {"PATH": f"{self._programs}:{os.defpath}", "POSTGRES_USER": SUPERUSER}
+        done = subprocess.run(
+            ["/bin/bash", str(script)],
+            env={**path, **login, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
     def create(self, database: str, template: str = "template0") -> str:
         """Make a database as a copy of another one that nobody is connected to; gives its URL."""
         self.execute(f"CREATE DATABASE {database} OWNER {OWNER} TEMPLATE {template}")
@@ -167,15 +180,16 @@ def programs() -> Path:
 
 
 @contextmanager
-def running(*, fsync: bool = False) -> Iterator[Cluster]:
-    """A new cluster that runs; ended and removed afterwards."""
+def running(*, fsync: bool = False, logins: bool = True) -> Iterator[Cluster]:
+    """A new cluster that runs, with the ordinary login unless told not; ended and removed."""
     # Not below pytest's folder: the server's user could not enter it.
     folder = Path(tempfile.mkdtemp(prefix="tanada-postgresql-"))
     cluster = None
     try:
         cluster = Cluster(folder, fsync=fsync)
         cluster.start()
-        cluster.add_login(OWNER, "CREATEDB CREATEROLE")
+        if logins:
+            cluster.add_login(OWNER, "CREATEDB CREATEROLE")
         yield cluster
     finally:
         if cluster is not None:

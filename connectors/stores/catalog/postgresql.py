@@ -11,14 +11,16 @@ organisation's rows only, whatever its statements forget.
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, event
 
 from schemas.errors import (
     CatalogBusyError,
     DamagedError,
+    FailError,
     MissingDependencyError,
     StoreUnavailableError,
     TanadaError,
@@ -55,6 +57,16 @@ _BUSY: Final = frozenset(
 _UNWRITABLE: Final = frozenset({"25006", "53100", "58030"})
 """Read-only server, full disk, failing disk."""
 _DAMAGED: Final = frozenset({"XX001", "XX002"})
+_REFUSED: Final = re.compile(
+    r"""authentication\ failed\ for\ user | no\ password\ supplied
+    | no\ pg_hba\.conf\ entry | pg_hba\.conf\ rejects
+    | (?:role|database)\ ".*"\ does\ not\ exist | is\ not\ permitted\ to\ log\ in
+    | permission\ denied\ (?:for\ database|to\ set\ role)""",
+    re.VERBOSE,
+)
+"""What a server says to a login it will never let in. The driver gives no code for it while it
+connects; a server that speaks another language is told like one that does not answer."""
+_BEYOND: Final = "SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = session_user"
 
 
 class Role(Enum):
@@ -104,7 +116,7 @@ def open_engine(url: URL, wait_ms: int, role: Role | None) -> Engine:
         "fallback_application_name": "tanada",
     }
     try:
-        return create_engine(
+        engine = create_engine(
             url.set(drivername=DRIVER),
             connect_args=arguments,
             pool_pre_ping=True,
@@ -116,6 +128,34 @@ def open_engine(url: URL, wait_ms: int, role: Role | None) -> Engine:
             found=str(error)[:200],
             next_step="pip install 'tanada-platform[postgresql]'",
         ) from error
+    event.listen(engine, "connect", _require_bound_login)
+    return engine
+
+
+def _require_bound_login(connection: Any, _record: object) -> None:
+    """Refuse a login that no policy holds for: rivals' rows would be behind one wall only.
+
+    Raises:
+        FailError: it is a superuser, or may bypass row-level security.
+    """
+    try:
+        with connection.cursor() as cursor:
+            beyond = cursor.execute(_BEYOND).fetchone()[0]
+        # What asks next says itself which kind of transaction it begins.
+        connection.rollback()
+        login = connection.info.user
+    except BaseException:
+        connection.close()
+        raise
+    if beyond:
+        connection.close()
+        raise FailError(
+            "row-level security does not hold for this login to the catalog database",
+            subject=login,
+            expected="a login that is neither SUPERUSER nor BYPASSRLS",
+            next_step="make an ordinary one that owns the database (CREATE ROLE … LOGIN "
+            "CREATEROLE), and name it in TANADA_DATABASE_URL",
+        )
 
 
 def begin(connection: Connection, organisation: str | None, queue: Queue | None) -> None:
@@ -173,6 +213,15 @@ def translated(error: DBAPIError, name: str) -> TanadaError | None:
             "the catalog database cannot be written", subject=name, found=found
         )
     unreachable = state is None and kind == "OperationalError"
+    if unreachable and (refused := _REFUSED.search(str(cause))):
+        # Only what was recognised: the rest of the text names hosts, and is in the server's log.
+        return FailError(
+            "the catalog database does not let this login in",
+            subject=name,
+            found=refused[0],
+            next_step="check login, password and database in TANADA_DATABASE_URL; the server's "
+            "log says more",
+        )
     if unreachable or state in _BUSY or (state or "")[:2] == "08":
         return CatalogBusyError(
             "the catalog database is locked or does not answer",

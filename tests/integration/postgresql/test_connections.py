@@ -5,16 +5,27 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import time
 import traceback
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 from sqlalchemy import insert, select, text
+from sqlalchemy.exc import DBAPIError
 
 from api.services import ACCOUNT_WAIT_MS
 from connectors.stores.catalog.database import Queue, Role, connect, migrate, reading, writing
 from connectors.stores.catalog.models import Organisation
-from schemas.errors import CatalogBusyError, DamagedError, StoreUnavailableError, WrongUseError
+from connectors.stores.catalog.postgresql import translated
+from connectors.telemetry.catalog_state import CatalogState
+from schemas.errors import (
+    CatalogBusyError,
+    DamagedError,
+    FailError,
+    StoreUnavailableError,
+    WrongUseError,
+)
 from tests.servers.postgresql import SUPERUSER, running
 
 if TYPE_CHECKING:
@@ -91,20 +102,59 @@ def test_a_refused_connection_says_try_again_and_not_the_password(cluster: Clust
     engine.dispose()
 
 
-@pytest.mark.parametrize("wrong", ["password", "login", "database"])
-def test_no_error_repeats_a_password(cluster: Cluster, url: str, wrong: str) -> None:
+@pytest.mark.parametrize(
+    ("wrong", "found"),
+    [
+        ("password", "authentication failed for user"),
+        ("login", "authentication failed for user"),
+        ("database", 'database "no_such_database" does not exist'),
+        ("nothing", "no password supplied"),
+    ],
+)
+def test_a_refused_login_is_no_busy_server_and_no_error_repeats_a_password(
+    cluster: Cluster, url: str, wrong: str, found: str
+) -> None:
     given = {
         "password": url.replace(cluster.password, "guessed-secret"),
         "login": url.replace("//tanada:", "//nobody:"),
         "database": cluster.url("no_such_database"),
+        "nothing": url.replace(f":{cluster.password}@", "@"),
     }[wrong]
     engine = connect(given)
-    with pytest.raises(CatalogBusyError) as caught, reading(engine):
+    with pytest.raises(FailError, match="does not let this login in") as caught, reading(engine):
         pass
+    assert caught.value.found == found
+    # For the alert it is a catalog that does not answer, not a metric that is missing.
+    gauges = {one.name: one.samples for one in CatalogState(engine, time.time_ns, None).collect()}
+    assert [sample.value for sample in gauges["tanada_catalog_up"]] == [0]
     said = everything(caught.value)
     assert cluster.password not in said
     assert "guessed-secret" not in said
     assert cluster.password not in repr(engine)
+    engine.dispose()
+
+
+def test_a_server_that_starts_is_told_as_one_that_does_not_answer() -> None:
+    """The text that a login is refused for must not match what a restart says."""
+    said = psycopg.OperationalError("FATAL:  the database system is starting up")
+    error = DBAPIError("connect", None, said)
+    assert isinstance(translated(error, "c"), CatalogBusyError)
+
+
+@pytest.mark.parametrize("right", ["SUPERUSER", "BYPASSRLS"])
+@pytest.mark.parametrize("role", [None, Role.API])
+def test_a_login_above_row_security_is_refused(
+    cluster: Cluster, url: str, right: str, role: Role | None
+) -> None:
+    login = f"above_{right.lower()}_{'server' if role else 'worker'}"
+    cluster.add_login(login, right)
+    cluster.execute(f"GRANT tanada_api TO {login}")
+    engine = connect(cluster.url(url.rsplit("/", 1)[1], login), role=role)
+    for _ in range(2):  # nor is its connection kept for the next who asks
+        with pytest.raises(FailError, match="row-level security does not hold") as caught:
+            organisations(engine)
+    assert caught.value.subject == login
+    assert cluster.password not in everything(caught.value)
     engine.dispose()
 
 
