@@ -15,13 +15,14 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.integration.spark.conftest import S3_KEY, free_port, running
+from tests.integration.spark.conftest import running
 from tests.servers.images import Image, differences, stages
+from tests.servers.minio import BUCKET, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.integration.spark.conftest import Store
+    from tests.servers.minio import MinioServer
 
 LOCAL = {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_DAEMON_MEMORY": "256m"}
 
@@ -42,19 +43,24 @@ def until_healthy(image: Image, service: str) -> None:
 
 
 def test_a_recording_is_decoded_by_the_image_s_cluster(
-    store: Store, tmp_path: Path, make_logs: Callable[..., list[Path]]
+    minio: MinioServer, tmp_path: Path, make_logs: Callable[..., list[Path]]
 ) -> None:
     swap = {port: str(free_port()) for port in ("7077", "8080", "8081", "9464")}
     swap |= dict.fromkeys(("spark-master", "0.0.0.0"), "127.0.0.1")  # noqa: S104
-    swap |= {"minio:9000": store.endpoint.removeprefix("http://"), "s3://tanada": "s3://lake"}
+    swap |= {
+        "minio:9000": minio.endpoint.removeprefix("http://"),
+        "s3://tanada": f"s3://{BUCKET}",
+    }
     # The machine of the tests is small.
     swap |= {"4g": "1g", "2g": "512m"}
-    asked = ("MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD", "PLATFORM_DB_PASSWORD")
-    secrets = dict.fromkeys(asked, S3_KEY)
+    secrets = {
+        "MINIO_ROOT_USER": minio.access_key,
+        "MINIO_ROOT_PASSWORD": minio.secret_key,
+        "PLATFORM_DB_PASSWORD": "unused",
+    }
     image = Image("spark", tmp_path / "image", Path(sys.prefix), swap, secrets)
     image.lay_out()
     assert len(list((image.folder / "opt/spark/jars").glob("*.jar"))) > 40
-    assert store.endpoint in (image.folder / "opt/spark/conf/spark-defaults.conf").read_text()
 
     more = {**LOCAL, "TANADA_DATABASE_URL": f"sqlite:///{tmp_path / 'catalog.db'}"}
 
@@ -73,7 +79,7 @@ def test_a_recording_is_decoded_by_the_image_s_cluster(
             stack.enter_context(running(command, tmp_path / f"{service}.log", environment))
             until_healthy(image, service)
         made = tanada("init", "--organisation", "Image", "--json")
-        assert made["root"].startswith("s3://lake/")
+        assert made["root"].startswith(f"s3://{BUCKET}/")
         (log,) = make_logs(tmp_path / "logs", 1)
         (answer,) = tanada("ingest", str(log), "--json")
         assert answer["status"].startswith("accepted"), answer
