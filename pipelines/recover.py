@@ -120,6 +120,8 @@ def recover(
         place = platform.root.table(table)
         done.covered += Manifest(place).extend(versions(place)[-1])
     _clear_uploads(platform)
+    if not platform.root.is_local:
+        _clear_exchange(platform)
     return done
 
 
@@ -150,6 +152,16 @@ def _release(platform: Platform, workers: set[str]) -> int:
             .where(Recording.state == "leased", held)
             .values(state="received", lease_owner=None, lease_until_ns=None)
         ).rowcount
+
+
+def _clear_exchange(platform: Platform) -> None:
+    """Remove what executors handed over to a process of another machine that is long gone."""
+    oldest = platform.clock() - _ABANDONED_NS
+    open_plans = _open_plans(platform)
+    for place in (platform.root.path / "staging").iterdir():
+        newest = max((left.stat().st_mtime_ns for left in place.rglob("*")), default=0)
+        if place.name not in open_plans and newest < oldest:
+            platform.root.store.remove_tree(place)
 
 
 def _clear_uploads(platform: Platform) -> None:
