@@ -54,6 +54,19 @@ def test_a_days_landings_are_ingested_and_broken_files_reported(
     assert world.rows("episodes", [bad]) == {}
 
 
+def test_a_backfill_of_seven_days_ingests_each_day_once(airflow: Airflow, world: World) -> None:
+    days = [f"2026-11-{number}" for number in range(10, 17)]
+    paths = [world.record(world.day(day), 100 + seed) for seed, day in enumerate(days)]
+    airflow.airflow(
+        *("backfill", "create", "--dag-id", airflow.DAG),
+        *("--from-date", days[0], "--to-date", f"{days[-1]}T23:59:59"),
+    )
+    runs = airflow.backfilled()
+    assert sorted(run["logical_date"][:10] for run in runs) == days
+    assert {airflow.finished(run["dag_run_id"], 400) for run in runs} == {"success"}
+    world.exactly_once(paths)
+
+
 def test_the_same_day_twice_at_once_is_one_result(airflow: Airflow, world: World) -> None:
     day = "2026-11-20"
     paths = [world.record(world.day(day), 200), world.record(world.day(day), 201)]
