@@ -127,6 +127,23 @@ class Airflow:
         run: str = answer.json()["dag_run_id"]
         return run
 
+    def fail(self, run: str, task: str, index: int) -> None:
+        """Mark a task as failed, as its page does."""
+        path = f"/dags/{self.DAG}/dagRuns/{run}/taskInstances/{task}/{index}"
+        self.patch(path, {"new_state": "failed"})
+
+    def clear(self, run: str, task: str) -> None:
+        """Let a task run again with what comes after it, as its page does."""
+        body = {
+            "dry_run": False,
+            "dag_run_id": run,
+            "task_ids": [task],
+            "include_downstream": True,
+            "only_failed": False,
+        }
+        answer = self._client.post(f"/api/v2/dags/{self.DAG}/clearTaskInstances", json=body)
+        assert answer.is_success, answer.text
+
     def finished(self, run: str, seconds: float = 240) -> str:
         """State of a run when it is over."""
 
@@ -181,11 +198,11 @@ def airflow_environment(home: Path, url: str = "", database: str = "") -> dict[s
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
         "AIRFLOW__API__BASE_URL": url,
-        "AIRFLOW__API_AUTH__JWT_SECRET": "only for one run of the tests, on 127.0.0.1",
+        "AIRFLOW__API_AUTH__JWT_SECRET": "only for one run of the tests, and only on 127.0.0.1 " * 2,
         # What is looked for every few seconds in service is looked for at once here.
         "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
-        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "2",
+        "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
         # The DAGs do not change while the tests run.
         "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",

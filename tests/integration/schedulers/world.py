@@ -195,6 +195,14 @@ def wait_for(what: str, asked: Callable[[], Any], seconds: float = 240, every: f
     return answer
 
 
+def alive(process: psutil.Process) -> bool:
+    """Whether it still runs; one that nobody has waited for yet does not."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
 def end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
     """End servers and everything that they started, by their pids."""
     family: list[psutil.Process] = []
