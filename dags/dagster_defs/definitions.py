@@ -127,6 +127,8 @@ def landings(context: dg.SensorEvaluationContext) -> dg.SensorResult:
 
 
 defs = dg.Definitions(
+    # Every step starts a process already, the platform's command; and pools let few run at once.
+    executor=dg.in_process_executor,
     assets=[landing, ingest, *RELEASES],
     asset_checks=[intact, judged],
     jobs=[ingest_job, releases_job, *UPKEEP.values()],

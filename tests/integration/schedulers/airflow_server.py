@@ -198,7 +198,8 @@ def airflow_environment(home: Path, url: str = "", database: str = "") -> dict[s
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
         "AIRFLOW__API__BASE_URL": url,
-        "AIRFLOW__API_AUTH__JWT_SECRET": "only for one run of the tests, and only on 127.0.0.1 " * 2,
+        "AIRFLOW__API_AUTH__JWT_SECRET": "only for one run of the tests, and only on 127.0.0.1 "
+        * 2,
         # What is looked for every few seconds in service is looked for at once here.
         "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",

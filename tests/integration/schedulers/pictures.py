@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Locator, Page
 
-WIDTH, HEIGHT = 1600, 900
+WIDTH = 1600
 WAIT_MS = 120_000
 
 
 @contextmanager
-def page_of(url: str, chromium: str) -> Iterator[Page]:
+def page_of(url: str, chromium: str, height: int = 900) -> Iterator[Page]:
     """The page, opened."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+        page = browser.new_page(viewport={"width": WIDTH, "height": height})
         page.set_default_timeout(WAIT_MS)
         try:
             page.goto(url)

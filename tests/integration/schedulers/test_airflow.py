@@ -6,7 +6,6 @@ import shutil
 import signal
 from typing import TYPE_CHECKING
 
-import psutil
 import pytest
 from sqlalchemy import func, select
 
@@ -19,6 +18,8 @@ from tests.integration.schedulers.world import alive, make_world, wait_for
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    import psutil
 
     from tests.integration.schedulers.airflow_server import Airflow
     from tests.integration.schedulers.world import World

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from schemas.tables import TABLES
+from tests.integration.schedulers.pictures import in_sight, page_of, take_picture
 from tests.integration.schedulers.world import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
     from types import ModuleType
 
     from tests.integration.schedulers.dagster_server import Dagster
@@ -150,9 +153,36 @@ def test_a_backfill_of_partitions_ingests_each_day_once(dagster: Dagster, world:
     world.exactly_once(paths)
 
 
-def test_the_web_server_knows_every_asset(dagster: Dagster) -> None:
-    from schemas.tables import TABLES
+def test_the_sensor_switched_on_ingests_what_arrives(
+    definitions: ModuleType, dagster: Dagster, world: World
+) -> None:
+    import dagster as dg
 
+    # It has seen what lies there already.
+    dagster.remember("landings", definitions.landings(dg.build_sensor_context()).cursor)
+    path = world.record(world.day("2026-11-12"), 120)
+    dagster.switch_on("landings")
+    (run,) = wait_for("its run", lambda: dagster.runs_of("landings"))
+    wait_for("the run's end", lambda: dagster.succeeded(run))
+    world.exactly_once([path])
+
+
+def test_the_graph_leads_from_landing_to_release(
+    dagster: Dagster, chromium: str, pictures: Path
+) -> None:
+    # High enough for every table at a size that can be read.
+    height = 190 * len(TABLES) + 150
+    with page_of(f"{dagster.url}/asset-groups", chromium, height) as page:
+        nodes = page.locator("foreignObject")
+        nodes.get_by_text("releases", exact=True).first.wait_for()
+        page.keyboard.press("Alt+KeyE")  # opens every group
+        for name in ("landing", *TABLES, "mill-motion"):
+            in_sight(page, nodes.get_by_text(name, exact=True).last)
+        assert nodes.get_by_text("1 / 1 Passed").count() > 0
+        take_picture(page, pictures / "dagster-assets.png")
+
+
+def test_the_web_server_knows_every_asset(dagster: Dagster) -> None:
     shown = set(dagster.assets())
     assert {f"lake/{name}" for name in TABLES} <= shown
     assert {"landing", "releases/mill-motion"} <= shown
