@@ -75,7 +75,8 @@ test-spark: $(SPARK_VENV)/.ready ## the Spark engine on a real cluster, with a r
 
 test-schedulers: $(SCHEDULERS_VENV)/.ready ## real Airflow and Dagster run the jobs
 	@infra/services/chromium.sh
-	TANADA_REQUIRE_BROWSER=1 $(SCHEDULERS_VENV)/bin/pytest tests/integration/schedulers
+	@infra/services/postgresql.sh
+	TANADA_REQUIRE_BROWSER=1 $(SCHEDULERS_VENV)/bin/pytest -n $(JOBS) --dist loadfile tests/integration/schedulers
 
 bench: $(BENCH_VENV)/.ready ## CPU and memory against the peers, side by side in one run
 	@$(BENCH_VENV)/bin/python tests/bench/answers.py

@@ -33,7 +33,7 @@ query State($id: String!) {
   }
 }
 """
-_SENSOR = {
+_REPOSITORY = {
     "repositoryName": "__repository__",
     "repositoryLocationName": MODULE,
 }
@@ -50,6 +50,15 @@ mutation SwitchOn($selector: SensorSelector!) {
   startSensor(sensorSelector: $selector) {
     __typename
     ... on Sensor { sensorState { status } }
+  }
+}
+"""
+_LAUNCH = """
+mutation LaunchRun($params: ExecutionParams!) {
+  launchRun(executionParams: $params) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+    ... on PythonError { message }
   }
 }
 """
@@ -125,14 +134,22 @@ class Dagster:
 
     def remember(self, sensor: str, cursor: str) -> None:
         """Set what a sensor knows of its last look."""
-        selector = _SENSOR | {"sensorName": sensor}
+        selector = _REPOSITORY | {"sensorName": sensor}
         answer = self.ask(_REMEMBER, selector=selector, cursor=cursor)["setSensorCursor"]
         assert answer["sensorState"]["typeSpecificData"]["lastCursor"] == cursor, answer
 
     def switch_on(self, sensor: str) -> None:
         """Let the daemon ask a sensor from now on, as its page does."""
-        answer = self.ask(_SWITCH_ON, selector=_SENSOR | {"sensorName": sensor})["startSensor"]
+        answer = self.ask(_SWITCH_ON, selector=_REPOSITORY | {"sensorName": sensor})["startSensor"]
         assert answer["sensorState"]["status"] == "RUNNING", answer
+
+    def launch(self, job: str) -> str:
+        """Start a job as its page does; returns the run's id."""
+        params = {"selector": _REPOSITORY | {"jobName": job}, "runConfigData": {}}
+        answer = self.ask(_LAUNCH, params=params)["launchRun"]
+        assert answer["__typename"] == "LaunchRunSuccess", answer
+        run: str = answer["run"]["runId"]
+        return run
 
     def runs_of(self, sensor: str) -> list[str]:
         """Runs that a sensor asked for."""
