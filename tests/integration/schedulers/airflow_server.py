@@ -144,7 +144,7 @@ class Airflow:
         answer = self._client.post(f"/api/v2/dags/{self.DAG}/clearTaskInstances", json=body)
         assert answer.is_success, answer.text
 
-    def finished(self, run: str, seconds: float = 240) -> str:
+    def finished(self, run: str, seconds: float = 480) -> str:
         """State of a run when it is over."""
 
         def state() -> str:

@@ -149,7 +149,7 @@ def test_a_backfill_of_partitions_ingests_each_day_once(dagster: Dagster, world:
     days = ["2026-11-10", "2026-11-11"]
     paths = [world.record(world.day(day), 100 + seed) for seed, day in enumerate(days)]
     backfill = dagster.backfill([f"{day}|factory" for day in days])
-    wait_for("the backfill", lambda: dagster.backfilled(backfill), 400)
+    wait_for("the backfill", lambda: dagster.backfilled(backfill))
     world.exactly_once(paths)
 
 

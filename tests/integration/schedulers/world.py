@@ -186,7 +186,7 @@ def free_port() -> int:
     return port
 
 
-def wait_for(what: str, asked: Callable[[], Any], seconds: float = 240, every: float = 0.5) -> Any:
+def wait_for(what: str, asked: Callable[[], Any], seconds: float = 480, every: float = 0.5) -> Any:
     """The first true answer."""
     deadline = time.monotonic() + seconds
     while not (answer := asked()):
