@@ -51,7 +51,7 @@ ON_POSTGRESQL := $(addprefix tests/integration/,postgresql api) tests/unit/store
 # And with both: what a platform of several machines runs on.
 ON_BOTH := tests/e2e/test_follow_a_record.py tests/integration/ingest/test_ingest.py
 
-test-full: test-operate test-s3 test-postgresql ## only what `test` leaves out, part by part: real servers, large inputs
+test-full: test-operate test-s3 test-postgresql test-spark test-schedulers ## only what `test` leaves out, part by part: real servers, large inputs
 
 test-operate: $(BENCH_VENV)/.ready ## a real browser, the peers, promtool, compose (part of test-full)
 	@infra/services/chromium.sh
@@ -71,14 +71,14 @@ test-postgresql: $(READY) ## suites on a real PostgreSQL, and on it and MinIO to
 	$(BIN)/pytest -n $(JOBS) --dist worksteal --catalog=postgresql -m 'postgresql or not (full or browser)' $(ON_POSTGRESQL)
 	$(BIN)/pytest -n $(JOBS) --dist worksteal --catalog=postgresql --store=s3 -m 'not (full or browser)' $(ON_BOTH)
 
-test-spark: $(SPARK_VENV)/.ready ## the Spark engine on a real cluster, with a real S3
+test-spark: $(SPARK_VENV)/.ready ## the Spark engine on a real cluster, with a real MinIO (part of test-full)
 	@infra/services/minio.sh
-	$(SPARK_VENV)/bin/pytest -m full tests/integration/spark
+	$(SPARK_VENV)/bin/pytest -n $(JOBS) --dist loadfile -m full tests/integration/spark
 
-test-schedulers: $(SCHEDULERS_VENV)/.ready ## real Airflow and Dagster run the jobs
+test-schedulers: $(SCHEDULERS_VENV)/.ready ## real Airflow and Dagster run the jobs (part of test-full)
 	@infra/services/chromium.sh
 	@infra/services/postgresql.sh
-	TANADA_REQUIRE_BROWSER=1 $(SCHEDULERS_VENV)/bin/pytest tests/integration/schedulers
+	TANADA_REQUIRE_BROWSER=1 $(SCHEDULERS_VENV)/bin/pytest -n $(JOBS) --dist loadfile tests/integration/schedulers
 
 bench: $(BENCH_VENV)/.ready ## CPU and memory against the peers, side by side in one run
 	@$(BENCH_VENV)/bin/python tests/bench/answers.py

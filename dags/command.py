@@ -13,9 +13,11 @@ import shlex
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from dags import launch
 from pipelines.jobs import WELL
 
 if TYPE_CHECKING:
@@ -24,11 +26,13 @@ if TYPE_CHECKING:
     from pipelines.jobs import Job
 
 EXIT_WRONG_USE: Final = 2
+_FOR_A_PERSON: Final = (1, EXIT_WRONG_USE, launch.NOT_FOUND)
 GRACE_SECONDS: Final = 20
 _WITHHELD: Final = ("AIRFLOW", "DAGSTER", "PYTHON")
 """Beginnings of variables that the platform's process does not get: they hold the scheduler's
 own secrets, or would make another environment's interpreter load this one's packages."""
 _SHOWN: Final = 100
+_running: Final[set[subprocess.Popen[str]]] = set()
 log = logging.getLogger(__name__)
 
 
@@ -88,16 +92,28 @@ def run_job(job: Job, parameters: Mapping[str, Any]) -> dict[str, Any]:
             raise RefusedError(f"{job.name}: {json.dumps(document)[:4000]}", document)
         return _short(document)
     what = json.dumps(document.get("error", _short(document)))[:4000]
-    if code in (1, EXIT_WRONG_USE):
+    if code in _FOR_A_PERSON:
         raise RefusedError(f"{job.name}: exit code {code}: {what}", document)
     raise TryAgainError(f"{job.name}: exit code {code}: {what}")
+
+
+def end_jobs() -> None:
+    """End every job that this process runs, with what it started; safe in a signal handler.
+
+    Whoever waits for one sees it ended by a signal: `TryAgainError`.
+    """
+    for process in list(_running):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
 
 
 def _finished(words: list[str], seconds: float) -> tuple[int, str]:
     """Exit code (negative: the signal that ended it) and stdout; ended when the caller is."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(_WITHHELD)}
+    # The launcher sees to it that the job does not outlive this process either.
+    held = [sys.executable, "-I", "-S", launch.__file__, str(os.getpid()), *words]
     with subprocess.Popen(
-        words,
+        held,
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -106,6 +122,7 @@ def _finished(words: list[str], seconds: float) -> tuple[int, str]:
         encoding="utf-8",
         start_new_session=True,
     ) as process:
+        _running.add(process)
         try:
             out, err = process.communicate(timeout=seconds)
         except BaseException as error:
@@ -114,6 +131,8 @@ def _finished(words: list[str], seconds: float) -> tuple[int, str]:
             if isinstance(error, subprocess.TimeoutExpired):
                 raise TryAgainError(f"not done within {seconds:g} s: {shlex.join(words)}") from None
             raise
+        finally:
+            _running.discard(process)
     for line in err.splitlines():
         log.info("%s", line)
     return process.returncode, out

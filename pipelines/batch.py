@@ -28,7 +28,7 @@ from pipelines.commit import Committer, Judged
 from pipelines.decode.child import empty_folder
 from pipelines.decode.task import DecodeTask
 from pipelines.engine import Work, engine_of
-from pipelines.observe import FinishedBatch
+from pipelines.observe import FinishedBatch, failure_told
 from pipelines.staging import discard, hold
 from schemas.errors import RetryError, TanadaError
 from schemas.quality import Reason
@@ -207,6 +207,23 @@ class Station:
                 are given back.
         """
         ids = [row["id"] for row in batch.rows]
+        with failure_told(
+            self._platform.observer,
+            self._platform.clock,
+            "ingest",
+            batch.id,
+            organisation=batch.organisation,
+            recordings=ids,
+        ):
+            plan, failed, versions = self._decided(batch, ids)
+        outcomes = failed + ([] if plan is None else self._outcomes(batch, plan))
+        self._tell(batch, plan, outcomes, versions)
+        return outcomes
+
+    def _decided(
+        self, batch: Batch, ids: Sequence[str]
+    ) -> tuple[Plan | None, list[Outcome], Mapping[str, int]]:
+        """Plan and commit; what failed for a reason of ours, and the tables' versions."""
         try:
             plan, failed = self._planned(batch)
         except BaseException as error:
@@ -223,9 +240,7 @@ class Station:
                 versions = self.committer.execute(plan)
         finally:
             batch.close()
-        outcomes = failed + ([] if plan is None else self._outcomes(batch, plan))
-        self._tell(batch, plan, outcomes, versions)
-        return outcomes
+        return plan, failed, versions
 
     def _tell(
         self,

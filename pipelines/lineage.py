@@ -1,7 +1,8 @@
 """OpenLineage events of ingest batches and release builds, as plain JSON.
 
 Inputs of a batch are its recordings, outputs the tables with the versions that hold them. Inputs
-of a release are tables at pinned versions, its output the release. They name organisations: the
+of a release are tables at pinned versions, its output the release. What failed says so with the
+error's code. They name organisations: the
 receiver is the operator's own, never a partner's.
 """
 
@@ -24,7 +25,7 @@ from schemas.errors import TanadaError, WrongUseError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from pipelines.observe import FinishedBatch, FinishedRelease
+    from pipelines.observe import FailedWork, FinishedBatch, FinishedRelease
 
 LOG: Final = logging.getLogger("tanada.lineage")
 PRODUCER: Final = "urn:tanada:platform"
@@ -36,6 +37,9 @@ VERSION_FACET: Final = (
 STATISTICS_FACET: Final = (
     "https://openlineage.io/spec/facets/1-0-2/"
     "OutputStatisticsOutputDatasetFacet.json#/$defs/OutputStatisticsOutputDatasetFacet"
+)
+ERROR_FACET: Final = (
+    "https://openlineage.io/spec/facets/1-0-1/ErrorMessageRunFacet.json#/$defs/ErrorMessageRunFacet"
 )
 NAMESPACE: Final = "tanada"
 TIMEOUT_SECONDS: Final = 3.0
@@ -101,13 +105,22 @@ class Lineage(Observer):
 
     def released(self, release: FinishedRelease) -> None:
         """Emit start and end of a release build."""
-        run = str(uuid.uuid5(_RELEASES, f"{release.dataset} {release.started_ns}"))
+        run = _release_run(release.dataset, release.started_ns)
         inputs = [
             _dataset(f"tables/{table}", version)
             for table, version in sorted(release.pinned.items())
         ]
         outputs = [_dataset(f"releases/{release.dataset}", f"{release.version} {release.digest}")]
         self._emit("release", run, (release.started_ns, release.finished_ns), inputs, outputs)
+
+    def failed(self, work: FailedWork) -> None:
+        """Emit start and failure of a batch or a release build."""
+        of_batch = work.job == "ingest"
+        run = str(uuid.UUID(work.key)) if of_batch else _release_run(work.key, work.started_ns)
+        inputs = [_dataset(f"recordings/{work.organisation}/{one}") for one in work.recordings]
+        outputs = [] if of_batch else [_dataset(f"releases/{work.key}")]
+        times_ns = (work.started_ns, work.failed_ns)
+        self._emit(work.job, run, times_ns, inputs, outputs, error=work.error)
 
     def _emit(
         self,
@@ -116,24 +129,42 @@ class Lineage(Observer):
         times_ns: tuple[int, int],
         inputs: Sequence[Mapping[str, Any]],
         outputs: Sequence[Mapping[str, Any]],
+        *,
+        error: str | None = None,
     ) -> None:
         """The one place where events are made."""
-        for kind, at_ns in zip(("START", "COMPLETE"), times_ns, strict=True):
-            event = {
+        end = "COMPLETE" if error is None else "FAIL"
+        for kind, at_ns in zip(("START", end), times_ns, strict=True):
+            event: dict[str, Any] = {
                 "eventType": kind,
                 "eventTime": dt.datetime.fromtimestamp(at_ns / 1e9, dt.UTC).isoformat(),
                 "run": {"runId": run},
                 "job": {"namespace": NAMESPACE, "name": job},
                 "inputs": list(inputs),
-                "outputs": list(outputs) if kind == "COMPLETE" else [],
+                "outputs": list(outputs) if kind == end else [],
                 "producer": PRODUCER,
                 "schemaURL": SCHEMA,
             }
+            if error is not None and kind == end:
+                event["run"]["facets"] = {"errorMessage": _error(error)}
             try:
                 self.send(event)
-            except (OSError, TanadaError) as error:
-                LOG.warning("a lineage event was not taken: %s", type(error).__name__)
+            except (OSError, TanadaError) as refusal:
+                LOG.warning("a lineage event was not taken: %s", type(refusal).__name__)
                 return
+
+
+def _release_run(dataset: str, started_ns: int) -> str:
+    return str(uuid.uuid5(_RELEASES, f"{dataset} {started_ns}"))
+
+
+def _error(code: str) -> dict[str, Any]:
+    return {
+        "_producer": PRODUCER,
+        "_schemaURL": ERROR_FACET,
+        "message": code,
+        "programmingLanguage": "python",
+    }
 
 
 def _dataset(

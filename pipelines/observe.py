@@ -1,16 +1,18 @@
 """Who is told of what the pipelines did: metrics, lineage, notices.
 
-Work is finished before anyone is told of it, and no observer can make it fail.
+Work is finished, or has failed, before anyone is told of it, and no observer can make it fail.
 """
 
 from __future__ import annotations
 
 import logging
+import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from connectors.settings import Settings
     from pipelines.batch import Outcome
@@ -58,6 +60,28 @@ class FinishedRelease:
 
 
 @dataclass(frozen=True, slots=True)
+class FailedWork:
+    """A batch or a release build that ended with an error; nothing of it may be decided.
+
+    Attributes:
+        job: `ingest` or `release`.
+        key: Id of the batch's plan, or the dataset.
+        error: Code of the error: its class. Never its message, which may hold more than
+            a receiver is to know.
+        started_ns / failed_ns: When, ns UTC; a batch counts from where its decodes are awaited.
+        organisation / recordings: Whose recordings the batch held, and which.
+    """
+
+    job: str
+    key: str
+    error: str
+    started_ns: int
+    failed_ns: int
+    organisation: str = ""
+    recordings: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class FinishedVerification:
     """A verification of the lake.
 
@@ -95,6 +119,9 @@ class Observer:
 
     def released(self, release: FinishedRelease) -> None:
         """A release is published."""
+
+    def failed(self, work: FailedWork) -> None:
+        """A batch or a release build ended with an error."""
 
     def verified(self, verification: FinishedVerification) -> None:
         """The lake was verified."""
@@ -138,6 +165,10 @@ class Observers(Observer):
         """Tell all."""
         self._tell(lambda one: one.released(release))
 
+    def failed(self, work: FailedWork) -> None:
+        """Tell all."""
+        self._tell(lambda one: one.failed(work))
+
     def verified(self, verification: FinishedVerification) -> None:
         """Tell all."""
         self._tell(lambda one: one.verified(verification))
@@ -149,6 +180,48 @@ class Observers(Observer):
             except Exception:
                 # Whatever it is: the work is done, and must not look undone.
                 LOG.exception("an observer failed")
+
+
+@contextmanager
+def failure_told(
+    observer: Observer,
+    clock: Callable[[], int],
+    job: str,
+    key: str,
+    *,
+    started_ns: int | None = None,
+    organisation: str = "",
+    recordings: Sequence[str] = (),
+) -> Iterator[None]:
+    """Tell of an error that ends the block, and let it pass on.
+
+    Args:
+        observer: Told.
+        clock: Nanoseconds UTC.
+        job: `ingest` or `release`.
+        key: Id of the batch's plan, or the dataset.
+        started_ns: None = when the block was entered.
+        organisation: Whose recordings a batch holds.
+        recordings: Which these are.
+    """
+    entered = time.perf_counter_ns()
+    try:
+        yield
+    except Exception as error:
+        failed_ns = clock()
+        lasted_ns = time.perf_counter_ns() - entered
+        observer.failed(
+            FailedWork(
+                job=job,
+                key=key,
+                error=type(error).__name__,
+                started_ns=failed_ns - lasted_ns if started_ns is None else started_ns,
+                failed_ns=failed_ns,
+                organisation=organisation,
+                recordings=tuple(recordings),
+            )
+        )
+        raise
 
 
 def observers_of(settings: Settings) -> Observers:

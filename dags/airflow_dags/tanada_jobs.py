@@ -15,6 +15,7 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any, Final
 
+from airflow.providers.standard.operators.python import PythonOperator
 from airflow.sdk import (
     DAG,
     Asset,
@@ -25,14 +26,18 @@ from airflow.sdk import (
     get_current_context,
     task,
 )
+from airflow.sdk.bases.decorator import DecoratedOperator, task_decorator_factory
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
-from dags.command import RefusedError, TryAgainError, run_job
+from dags.command import RefusedError, TryAgainError, end_jobs, run_job
 from pipelines.jobs import JOBS
 from schemas.sectors import SECTORS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
     from airflow.sdk import Context
+    from airflow.sdk.bases.decorator import TaskDecorator
 
     from pipelines.jobs import Job
 
@@ -58,6 +63,33 @@ def _limits(job: Job) -> dict[str, Any]:
         "execution_timeout": dt.timedelta(minutes=job.timeout_minutes),
         "pool": pool(job),
     }
+
+
+class JobTask(DecoratedOperator, PythonOperator):
+    """A function that runs a job; whoever stops the task stops the job's command too."""
+
+    custom_operator_name = "@job_task"
+    template_fields = ("op_args", "op_kwargs")
+
+    def __init__(
+        self,
+        *,
+        python_callable: Callable[..., Any],
+        op_args: Collection[Any],
+        op_kwargs: Mapping[str, Any],
+        **arguments: Any,
+    ) -> None:
+        own = {"python_callable": python_callable, "op_args": op_args, "op_kwargs": op_kwargs}
+        super().__init__(kwargs_to_upstream=own, **own, **arguments)
+
+    def on_kill(self) -> None:
+        """Called when the task is stopped: marked as failed, cleared, or out of time."""
+        end_jobs()
+
+
+def job_task(**arguments: Any) -> TaskDecorator:
+    """Like `task`, for a function that runs a job."""
+    return task_decorator_factory(decorated_operator_class=JobTask, **arguments)
 
 
 def _run(job: Job, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -128,7 +160,7 @@ def ingest_dag(job: Job, sector: str) -> DAG:
                 raise AirflowSkipException(f"nothing landed on {day}")
             return PokeReturnValue(is_done=bool(owners), xcom_value=owners)
 
-        @task(task_id=job.name, map_index_template="{{ organisation }}", **_limits(job))
+        @job_task(task_id=job.name, map_index_template="{{ organisation }}", **_limits(job))
         def ingest(organisation: str) -> dict[str, Any]:
             """Ingest one organisation's landings of the day; what is known is a duplicate."""
             context = get_current_context()
@@ -195,7 +227,7 @@ def job_dag(job: Job) -> DAG:
         params={p.name: Param(p.default, description=p.doc) for p in job.parameters},
     ) as dag:
 
-        @task(task_id=job.name, **_limits(job))
+        @job_task(task_id=job.name, **_limits(job))
         def work() -> dict[str, Any]:
             """Run the job with the run's parameters."""
             return _run(job, dict(get_current_context()["params"]))

@@ -15,7 +15,6 @@ import dagster as dg
 from dags.dagster_defs.assets import (
     DAY,
     LANDING,
-    PARTITIONS,
     SECTOR,
     START,
     ingest,
@@ -40,7 +39,6 @@ def partition(day: str, sector: str) -> dg.MultiPartitionKey:
 ingest_job = dg.define_asset_job(
     "tanada_ingest",
     selection=dg.AssetSelection.assets(ingest),
-    partitions_def=PARTITIONS,
     description=JOBS["ingest"].doc,
     tags=tags(JOBS["ingest"]),
 )
@@ -129,6 +127,8 @@ def landings(context: dg.SensorEvaluationContext) -> dg.SensorResult:
 
 
 defs = dg.Definitions(
+    # Every step starts a process already, the platform's command; and pools let few run at once.
+    executor=dg.in_process_executor,
     assets=[landing, ingest, *RELEASES],
     asset_checks=[intact, judged],
     jobs=[ingest_job, releases_job, *UPKEEP.values()],

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.engine import SPARK
-from pipelines.observe import FinishedRelease
+from pipelines.observe import FinishedRelease, failure_told
 from pipelines.release import card
 from pipelines.release.licensing import LeftOut, licensed_episodes, obligations, release_terms
 from pipelines.release.publish import Draft, building, newest, newest_release, publish
@@ -96,7 +96,10 @@ def build(
         DamagedError: pictures are missing from the lake.
     """
     started_ns = platform.clock()
-    with building(platform.root, recipe.dataset) as folder:
+    failures = failure_told(
+        platform.observer, platform.clock, "release", recipe.dataset, started_ns=started_ns
+    )
+    with failures, building(platform.root, recipe.dataset) as folder:
         pinned = platform.lake.pin()
         licensed = _licensed(platform, pinned, recipe, strict=strict)
         # Before any work: what conflicts stays out of the tree.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from pipelines.batch import Station
 from pipelines.commit.log import entry_path, versions
 from pipelines.commit.manifest import Manifest
 from pipelines.ingest import contribution, ingest
+from pipelines.lineage import Lineage
 from pipelines.maintain import verify
 from pipelines.recover import recover
 from pipelines.staging import batches
@@ -113,6 +115,8 @@ def test_without_a_validator_nothing_is_accepted_and_nothing_lost(
 ):
     from pipelines.check.validator import Validator as Process
 
+    events = tmp_path / "lineage.jsonl"
+    platform.observer.add(Lineage.to(events.as_uri()))
     keys = received(platform, *make_logs(tmp_path / "logs", 2))
     with (
         Process(None, platform.clock, python="/bin/false") as broken,
@@ -124,6 +128,10 @@ def test_without_a_validator_nothing_is_accepted_and_nothing_lost(
     assert list(platform.root.tables.glob("*/organisation=*/day=*/*")) == []
     with reading(platform.engine) as connection:
         assert recordings.get(connection, keys[0])["attempts"] == 0  # not the recording's fault
+    _, failure = (json.loads(line) for line in events.read_text("utf-8").splitlines())
+    assert failure["eventType"] == "FAIL"
+    assert failure["run"]["facets"]["errorMessage"]["message"] == "ValidatorUnavailableError"
+    assert len(failure["inputs"]) == 2
 
     assert work(platform, once=True, validator=validator) == 2
     assert states(platform, keys) == ["accepted", "accepted"]

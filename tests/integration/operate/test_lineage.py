@@ -11,11 +11,15 @@ import pytest
 
 from pipelines.batch import Outcome
 from pipelines.lineage import PATH, Lineage
-from pipelines.observe import FinishedBatch, FinishedRelease, Observers
-from schemas.errors import WrongUseError
+from pipelines.observe import FinishedBatch, FinishedRelease, Observers, failure_told
+from pipelines.release.build import build
+from schemas.errors import StoreUnavailableError, TanadaError, WrongUseError
+from schemas.recipe import Recipe
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pipelines.cli.platform import Platform
 
 NOW = 1_795_000_000_000_000_000
 BATCH = FinishedBatch(
@@ -41,6 +45,8 @@ def check_required(event: dict[str, Any]) -> None:
     assert event["eventType"] in kinds
     uuid.UUID(event["run"]["runId"])
     assert event["job"].keys() >= {"namespace", "name"}
+    for facet in event["run"].get("facets", {}).values():
+        assert facet.keys() >= {"_producer", "_schemaURL"}
     for dataset in (*event["inputs"], *event["outputs"]):
         assert dataset.keys() >= {"namespace", "name"}
         facets = {**dataset.get("facets", {}), **dataset.get("outputFacets", {})}
@@ -68,6 +74,59 @@ def test_batches_and_releases_over_http(posted: Any) -> None:
     assert out["tables/imu"]["outputFacets"]["outputStatistics"]["rowCount"] == 10
     assert [one["name"] for one in release["inputs"]] == ["tables/episodes", "tables/imu"]
     assert release["outputs"][0]["name"] == "releases/pick"
+
+
+def test_what_fails_says_so_with_the_errors_code_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "lineage.jsonl"
+    observer = Observers([Lineage.to(path.as_uri())])
+    secret = StoreUnavailableError("no answer", found="https://user:secret@host")
+    batch = failure_told(
+        observer, lambda: NOW, "ingest", BATCH.plan, organisation="acme", recordings=["r1"]
+    )
+    with pytest.raises(StoreUnavailableError), batch:
+        raise secret
+    build = failure_told(observer, lambda: NOW + 5, "release", "pick", started_ns=NOW)
+    with pytest.raises(StoreUnavailableError), build:
+        raise secret
+    assert "secret" not in path.read_text("utf-8")
+    events = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    assert [event["eventType"] for event in events] == ["START", "FAIL"] * 2
+    for event in events:
+        check_required(event)
+    _, ingest, _, release = events
+    for event in (ingest, release):
+        facet = event["run"]["facets"]["errorMessage"]
+        assert facet["message"] == "StoreUnavailableError"
+        assert facet["programmingLanguage"] == "python"
+    assert ingest["run"]["runId"] == str(uuid.UUID(BATCH.plan))
+    assert [one["name"] for one in ingest["inputs"]] == ["recordings/acme/r1"]
+    assert [one["name"] for one in release["outputs"]] == ["releases/pick"]
+
+
+def test_a_build_of_what_is_not_there_is_a_failed_run(platform: Platform, tmp_path: Path) -> None:
+    path = tmp_path / "lineage.jsonl"
+    platform.observer.add(Lineage.to(path.as_uri()))
+    recipe = Recipe.model_validate(
+        {
+            "dataset": "pick",
+            "title": "Picking",
+            "purposes": ["pretraining"],
+            "rate_hz": 10,
+            "features": {
+                "a": {
+                    "table": "imu",
+                    "stream": "/imu",
+                    "columns": ["orientation_x"],
+                    "max_skew_ms": 20,
+                }
+            },
+        }
+    )
+    with pytest.raises(TanadaError) as refused:
+        build(platform, recipe)
+    (start, end) = (json.loads(line) for line in path.read_text("utf-8").splitlines())
+    assert (start["eventType"], end["eventType"]) == ("START", "FAIL")
+    assert end["run"]["facets"]["errorMessage"]["message"] == type(refused.value).__name__
 
 
 def test_an_address_with_a_path_is_taken_as_it_is(posted: Any) -> None:

@@ -1,4 +1,4 @@
-"""A real Airflow of one's own: SQLite, few processes, everyone an admin, on 127.0.0.1."""
+"""A real Airflow of one's own: its database on PostgreSQL, few processes, on 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -23,17 +23,24 @@ DAGS = len(SECTORS) + sum(job.schedule is not None and not job.by_day for job in
 
 
 class Airflow:
-    """A running Airflow over one world; its REST API as methods."""
+    """A running Airflow over one world; its REST API as methods.
+
+    Args:
+        home: Its folder.
+        world: What its jobs work on.
+        database: URL of an empty PostgreSQL database of its own. On SQLite a backfill beside a
+            running scheduler meets a lock.
+    """
 
     DAG = "tanada_ingest_factory"
 
-    def __init__(self, home: Path, world: World) -> None:
+    def __init__(self, home: Path, world: World, database: str) -> None:
         self.home = home
         self.world = world
         self.url = f"http://127.0.0.1:{free_port()}"
         self.processes: list[subprocess.Popen[bytes]] = []
         self._files = ExitStack()
-        self.environment = world.environment | airflow_environment(home, self.url)
+        self.environment = world.environment | airflow_environment(home, self.url, database)
         self._client = httpx.Client(base_url=self.url, timeout=30)
 
     def airflow(self, *words: str) -> str:
@@ -120,7 +127,24 @@ class Airflow:
         run: str = answer.json()["dag_run_id"]
         return run
 
-    def finished(self, run: str, seconds: float = 240) -> str:
+    def fail(self, run: str, task: str, index: int) -> None:
+        """Mark a task as failed, as its page does."""
+        path = f"/dags/{self.DAG}/dagRuns/{run}/taskInstances/{task}/{index}"
+        self.patch(path, {"new_state": "failed"})
+
+    def clear(self, run: str, task: str) -> None:
+        """Let a task run again with what comes after it, as its page does."""
+        body = {
+            "dry_run": False,
+            "dag_run_id": run,
+            "task_ids": [task],
+            "include_downstream": True,
+            "only_failed": False,
+        }
+        answer = self._client.post(f"/api/v2/dags/{self.DAG}/clearTaskInstances", json=body)
+        assert answer.is_success, answer.text
+
+    def finished(self, run: str, seconds: float = 480) -> str:
         """State of a run when it is over."""
 
         def state() -> str:
@@ -129,6 +153,11 @@ class Airflow:
 
         answer: str = wait_for(f"run {run}", state, seconds)
         return answer
+
+    def backfilled(self) -> list[dict[str, Any]]:
+        """Runs that a backfill made."""
+        runs = self.get(f"/dags/{self.DAG}/dagRuns", limit=100)["dag_runs"]
+        return [run for run in runs if run["run_type"] == "backfill"]
 
     def tasks(self, run: str, task: str) -> list[dict[str, Any]]:
         """Instances of a task in a run."""
@@ -153,9 +182,14 @@ class Airflow:
         return None
 
 
-def airflow_environment(home: Path, url: str = "") -> dict[str, str]:
-    """Settings of an Airflow of one's own: SQLite, few processes, everyone an admin."""
-    return {
+def airflow_environment(home: Path, url: str = "", database: str = "") -> dict[str, str]:
+    """Settings of an Airflow of one's own: few processes, everyone an admin.
+
+    Without a database it has a SQLite file, which suffices to parse.
+    """
+    at = database.replace("postgresql://", "postgresql+psycopg://")
+    own = {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": at} if database else {}
+    return own | {
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(REPOSITORY / "dags" / "airflow_dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
@@ -164,8 +198,14 @@ def airflow_environment(home: Path, url: str = "") -> dict[str, str]:
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
         "AIRFLOW__API__BASE_URL": url,
-        "AIRFLOW__API_AUTH__JWT_SECRET": "only for one run of the tests, on 127.0.0.1",
+        "AIRFLOW__API_AUTH__JWT_SECRET": "only for one run of the tests, and only on 127.0.0.1 "
+        * 2,
+        # What is looked for every few seconds in service is looked for at once here.
         "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
+        "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+        "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
+        # The DAGs do not change while the tests run.
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
     }

@@ -11,6 +11,7 @@ import pytest
 from tests.integration.schedulers.airflow_server import Airflow
 from tests.integration.schedulers.dagster_server import Dagster
 from tests.integration.schedulers.world import World, make_world
+from tests.servers import postgresql
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,13 +25,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 @pytest.fixture(scope="module")
 def airflow(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
-    """Scheduler, DAG processor and API server over the world."""
-    running = Airflow(tmp_path_factory.mktemp("airflow"), world)
-    try:
-        running.start()
-        yield running
-    finally:
-        running.stop()
+    """Scheduler, DAG processor and API server over the world, and a PostgreSQL for them."""
+    with postgresql.running() as cluster:
+        running = Airflow(tmp_path_factory.mktemp("airflow"), world, cluster.create("airflow"))
+        try:
+            running.start()
+            yield running
+        finally:
+            running.stop()
 
 
 @pytest.fixture(scope="module")

@@ -33,6 +33,44 @@ query State($id: String!) {
   }
 }
 """
+_REPOSITORY = {
+    "repositoryName": "__repository__",
+    "repositoryLocationName": MODULE,
+}
+_REMEMBER = """
+mutation Remember($selector: SensorSelector!, $cursor: String!) {
+  setSensorCursor(sensorSelector: $selector, cursor: $cursor) {
+    __typename
+    ... on Sensor { sensorState { typeSpecificData { ... on SensorData { lastCursor } } } }
+  }
+}
+"""
+_SWITCH_ON = """
+mutation SwitchOn($selector: SensorSelector!) {
+  startSensor(sensorSelector: $selector) {
+    __typename
+    ... on Sensor { sensorState { status } }
+  }
+}
+"""
+_LAUNCH = """
+mutation LaunchRun($params: ExecutionParams!) {
+  launchRun(executionParams: $params) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+    ... on PythonError { message }
+  }
+}
+"""
+_RUNS = """
+query Runs($filter: RunsFilter!) {
+  runsOrError(filter: $filter) {
+    __typename
+    ... on Runs { results { runId } }
+  }
+}
+"""
+_RUN = "query Run($id: ID!) { runOrError(runId: $id) { __typename ... on Run { status } } }"
 _ASSETS = "query Assets { assetNodes { assetKey { path } } }"
 
 
@@ -93,6 +131,36 @@ class Dagster:
     def assets(self) -> list[str]:
         """Every asset of the graph."""
         return ["/".join(node["assetKey"]["path"]) for node in self.ask(_ASSETS)["assetNodes"]]
+
+    def remember(self, sensor: str, cursor: str) -> None:
+        """Set what a sensor knows of its last look."""
+        selector = _REPOSITORY | {"sensorName": sensor}
+        answer = self.ask(_REMEMBER, selector=selector, cursor=cursor)["setSensorCursor"]
+        assert answer["sensorState"]["typeSpecificData"]["lastCursor"] == cursor, answer
+
+    def switch_on(self, sensor: str) -> None:
+        """Let the daemon ask a sensor from now on, as its page does."""
+        answer = self.ask(_SWITCH_ON, selector=_REPOSITORY | {"sensorName": sensor})["startSensor"]
+        assert answer["sensorState"]["status"] == "RUNNING", answer
+
+    def launch(self, job: str) -> str:
+        """Start a job as its page does; returns the run's id."""
+        params = {"selector": _REPOSITORY | {"jobName": job}, "runConfigData": {}}
+        answer = self.ask(_LAUNCH, params=params)["launchRun"]
+        assert answer["__typename"] == "LaunchRunSuccess", answer
+        run: str = answer["run"]["runId"]
+        return run
+
+    def runs_of(self, sensor: str) -> list[str]:
+        """Runs that a sensor asked for."""
+        wanted = {"tags": [{"key": "dagster/sensor_name", "value": sensor}]}
+        return [run["runId"] for run in self.ask(_RUNS, filter=wanted)["runsOrError"]["results"]]
+
+    def succeeded(self, run: str) -> bool:
+        """Whether a run is done; fails where it failed."""
+        status = self.ask(_RUN, id=run)["runOrError"]["status"]
+        assert status not in {"FAILURE", "CANCELED", "CANCELING"}, status
+        return bool(status == "SUCCESS")
 
     def backfill(self, partitions: list[str]) -> str:
         """Start a backfill of the tables over these partitions; returns its id."""

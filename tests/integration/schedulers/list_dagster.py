@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import warnings
 from typing import Any
 
-from dags.dagster_defs.definitions import defs
+with warnings.catch_warnings(record=True) as warned:
+    warnings.simplefilter("always")
+    from dags.dagster_defs.definitions import defs
 
 
 def described(job: Any) -> dict[str, Any]:
@@ -32,6 +35,7 @@ def _parameters(op: Any) -> dict[str, Any]:
 
 named = [job for job in defs.resolve_all_job_defs() if job.name.startswith("tanada_")]
 document = {
+    "warned": [str(one.message) for one in warned if "/dagster_defs/" in one.filename],
     "jobs": {job.name: described(job) for job in named},
     "schedules": {
         one.job_name: {"schedule": one.cron_schedule, "timezone": one.execution_timezone}

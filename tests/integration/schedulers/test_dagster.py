@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from schemas.tables import TABLES
+from tests.integration.schedulers.pictures import in_sight, page_of, take_picture
 from tests.integration.schedulers.world import wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
     from types import ModuleType
 
     from tests.integration.schedulers.dagster_server import Dagster
@@ -146,13 +149,47 @@ def test_a_backfill_of_partitions_ingests_each_day_once(dagster: Dagster, world:
     days = ["2026-11-10", "2026-11-11"]
     paths = [world.record(world.day(day), 100 + seed) for seed, day in enumerate(days)]
     backfill = dagster.backfill([f"{day}|factory" for day in days])
-    wait_for("the backfill", lambda: dagster.backfilled(backfill), 400)
+    wait_for("the backfill", lambda: dagster.backfilled(backfill))
     world.exactly_once(paths)
 
 
-def test_the_web_server_knows_every_asset(dagster: Dagster) -> None:
-    from schemas.tables import TABLES
+def test_the_sensor_switched_on_ingests_what_arrives(
+    definitions: ModuleType, dagster: Dagster, world: World
+) -> None:
+    import dagster as dg
 
+    # It has seen what lies there already.
+    dagster.remember("landings", definitions.landings(dg.build_sensor_context()).cursor)
+    path = world.record(world.day("2026-11-12"), 120)
+    dagster.switch_on("landings")
+    (run,) = wait_for("its run", lambda: dagster.runs_of("landings"))
+    wait_for("the run's end", lambda: dagster.succeeded(run))
+    world.exactly_once([path])
+
+
+def test_the_graph_is_materialised_from_landing_to_release(
+    dagster: Dagster, chromium: str, pictures: Path
+) -> None:
+    run = dagster.launch("tanada_releases")
+    wait_for("the release", lambda: dagster.succeeded(run))
+    # High enough for every table at a size that can be read.
+    height = 190 * len(TABLES) + 150
+    with page_of(f"{dagster.url}/asset-groups", chromium, height) as page:
+        nodes = page.locator("foreignObject")
+        nodes.get_by_text("releases", exact=True).first.wait_for()
+        page.keyboard.press("Alt+KeyE")  # opens every group
+        for name in ("landing", *TABLES, "mill-motion"):
+            in_sight(page, nodes.get_by_text(name, exact=True).last)
+        # Every table was checked, and the release is there.
+        in_sight(page, nodes.get_by_text("1 / 1 Passed").last)
+        assert nodes.get_by_text("1 / 1 Passed").count() == len(TABLES) - len(
+            {"episodes", "streams"}
+        )
+        assert nodes.get_by_text("Never materialized").count() == 0
+        take_picture(page, pictures / "dagster-assets.png")
+
+
+def test_the_web_server_knows_every_asset(dagster: Dagster) -> None:
     shown = set(dagster.assets())
     assert {f"lake/{name}" for name in TABLES} <= shown
     assert {"landing", "releases/mill-motion"} <= shown

@@ -77,6 +77,10 @@ def test_airflow_looks_for_landings_as_listed(airflow_list: dict[str, Any]) -> N
         assert {key: task[key] for key in waits(JOBS["landings"])} == waits(JOBS["landings"])
 
 
+def test_the_definitions_use_nothing_that_dagster_warns_of(dagster_list: dict[str, Any]) -> None:
+    assert dagster_list["warned"] == []
+
+
 def test_dagster_runs_each_job_as_listed(dagster_list: dict[str, Any]) -> None:
     assert dagster_list["jobs"].keys() == {f"tanada_{name}" for name in SCHEDULED}
     assert dagster_list["schedules"] == {

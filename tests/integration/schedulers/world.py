@@ -186,13 +186,21 @@ def free_port() -> int:
     return port
 
 
-def wait_for(what: str, asked: Callable[[], Any], seconds: float = 240, every: float = 0.5) -> Any:
+def wait_for(what: str, asked: Callable[[], Any], seconds: float = 480, every: float = 0.5) -> Any:
     """The first true answer."""
     deadline = time.monotonic() + seconds
     while not (answer := asked()):
         assert time.monotonic() < deadline, f"{what}: not within {seconds:g} s"
         time.sleep(every)
     return answer
+
+
+def alive(process: psutil.Process) -> bool:
+    """Whether it still runs; one that nobody has waited for yet does not."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def end(processes: Sequence[subprocess.Popen[bytes]]) -> None:

@@ -2,13 +2,18 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import psutil
 import pytest
 
 from connectors.stores.catalog import parties
 from connectors.stores.catalog.database import writing
-from dags.command import RefusedError, TryAgainError, run_job
+from dags.command import RefusedError, TryAgainError, end_jobs, run_job
 from infra.demo.sectors import write_sector_recording
 from pipelines import jobs
 from pipelines.cli.platform import Platform
@@ -206,6 +211,8 @@ import os, sys, time
 assert not [k for k in os.environ if k.startswith("AIRFLOW")]
 kind = dict(p.split("=") for p in sys.argv if "=" in p)["table"]
 if kind == "hangs":
+    with open(sys.argv[0] + ".pid", "w") as file:
+        file.write(f"{os.getpid()}\\n")
     time.sleep(600)
 print({"well": '{"outcome": "well"}', "alarm": '{"outcome": "refused", "findings": [1]}',
        "retry": '{"outcome": "retry"}', "wrong": '{"error": "no such table"}'}.get(kind, ""))
@@ -221,6 +228,7 @@ def program(tmp_path, monkeypatch):
     path.write_text(ANSWERS)
     monkeypatch.setenv("TANADA_COMMAND", f"{sys.executable} {path}")
     monkeypatch.setenv("AIRFLOW__API_AUTH__JWT_SECRET", "the scheduler's own")
+    return path
 
 
 @pytest.mark.usefixtures("program")
@@ -245,3 +253,49 @@ def test_a_job_that_hangs_is_ended():
     brief = dataclasses.replace(jobs.JOBS["verify"], timeout_minutes=1 / 60)
     with pytest.raises(TryAgainError, match="not done within 1 s"):
         run_job(brief, {"table": "hangs"})
+
+
+def pid_of_hanging(program: Path) -> int:
+    """Its process, once it runs."""
+    written = program.with_name("program.py.pid")
+    deadline = time.monotonic() + 60
+    while not (written.exists() and written.read_text().endswith("\n")):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return int(written.read_text())
+
+
+def test_a_job_that_is_stopped_ends_and_another_try_may_follow(program):
+    def stop():
+        pid_of_hanging(program)
+        end_jobs()
+
+    with ThreadPoolExecutor(1) as pool:
+        stopping = pool.submit(stop)
+        with pytest.raises(TryAgainError, match="exit code -15"):
+            run_job(jobs.JOBS["verify"], {"table": "hangs"})
+        stopping.result()
+
+
+def test_a_job_does_not_outlive_the_task_that_asked_for_it(program):
+    words = "from dags.command import run_job; from pipelines.jobs import JOBS"
+    task = subprocess.Popen(
+        [sys.executable, "-c", f"{words}; run_job(JOBS['verify'], {{'table': 'hangs'}})"],
+        cwd=Path(__file__).parents[3],
+    )
+    hanging = psutil.Process(pid_of_hanging(program))
+    task.kill()
+    task.wait()
+    # No longer ours to wait for: whoever adopted it has to see its end.
+    deadline = time.monotonic() + 60
+    while hanging.is_running() and hanging.status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_command_that_does_not_exist_is_for_a_person(monkeypatch, caplog):
+    monkeypatch.setenv("TANADA_COMMAND", "/nowhere/tanada")
+    caplog.set_level("INFO")
+    with pytest.raises(RefusedError, match="exit code 127"):
+        run_job(jobs.JOBS["verify"], {})
+    assert "/nowhere/tanada: No such file or directory" in caplog.text
