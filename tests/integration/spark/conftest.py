@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).parents[3]
 JARS = REPOSITORY / "infra" / "spark" / "target" / "jars"
 CORES_OF_A_DRIVER = 2
+SHORT_LIVED = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+"""For the JVMs of tests: most end before what they compile thoroughly has paid."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -138,6 +140,7 @@ def cluster(
         "SPARK_NO_DAEMONIZE": "1",
         "SPARK_DAEMON_MEMORY": "256m",
         "SPARK_WORKER_DIR": str(folder / "work"),
+        "JDK_JAVA_OPTIONS": SHORT_LIVED,
     }
     port, page = free_port(), free_port()
     address = ["--host", "127.0.0.1", "--port", str(port), "--webui-port", str(page)]

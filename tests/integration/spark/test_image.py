@@ -15,7 +15,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.integration.spark.conftest import running
+from tests.integration.spark.conftest import SHORT_LIVED, running
 from tests.servers.images import Image, differences, stages
 from tests.servers.minio import BUCKET, free_port
 
@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 
     from tests.servers.minio import MinioServer
 
-LOCAL = {"SPARK_LOCAL_IP": "127.0.0.1", "SPARK_DAEMON_MEMORY": "256m"}
+LOCAL = {
+    "SPARK_LOCAL_IP": "127.0.0.1",
+    "SPARK_DAEMON_MEMORY": "256m",
+    "JDK_JAVA_OPTIONS": SHORT_LIVED,
+}
 
 
 def test_this_environment_holds_what_the_image_s_lock_says() -> None:
