@@ -1,6 +1,7 @@
 """Ingest: from files on disk to rows in the lake. Read this one first.
 
     find     which files belong together as one recording          connectors.stores.grouping
+    know     those that were handed in before, many at a time      connectors.stores.known
     receive  bytes and SHA-256 into quarantine/, durable            connectors.stores.receive
     decode   in a limited child: source -> staged files             pipelines.decode
     check    fused metrics, then Great Expectations, a verdict      pipelines.check
@@ -22,6 +23,7 @@ from connectors.stores.catalog import parties, recordings
 from connectors.stores.catalog.database import reading
 from connectors.stores.catalog.models import Organisation, Robot
 from connectors.stores.grouping import find_recordings
+from connectors.stores.known import KnownRecordings
 from connectors.stores.receive import Receiver
 from pipelines.batch import FAILED, Outcome, Station, Watch
 from pipelines.decode.task import reason_of
@@ -41,7 +43,8 @@ if TYPE_CHECKING:
     from pipelines.check.validator import Validator
     from pipelines.cli.platform import Platform
 
-DECIDED: Final = frozenset({"accepted", "accepted_with_warnings", "quarantined", "withdrawn"})
+_PART: Final = 500
+"""Recordings that the catalog is asked about at once, before any of them is received."""
 _POLL_SECONDS: Final = 0.2
 
 
@@ -126,8 +129,9 @@ def ingest_found(
     recover(platform, trace=trace)
     with Station(platform, trace, validator) as station:
         run = _Run(platform, station, contribution, candidates, watch)
-        for position in range(len(candidates)):
-            run.take(position)
+        for start in range(0, len(candidates), _PART):
+            for position in run.unknown(range(start, min(start + _PART, len(candidates)))):
+                run.take(position)
         run.finish_batch()
         run.wait_for_others()
     return IngestResult(tuple(run.outcomes[position] for position in sorted(run.outcomes)))
@@ -151,9 +155,25 @@ class _Run:
         self._candidates = candidates
         self._watch = watch
         self._receiver = Receiver(platform.root, platform.engine, platform.clock)
+        self._known = KnownRecordings(
+            platform.engine, contribution.organisation, contribution.robot, contribution.agreement
+        )
         self._batch: Batch | None = None
         self._ours: dict[str, int] = {}
         self._others: dict[str, list[int]] = {}
+
+    def unknown(self, positions: range) -> list[int]:
+        """Answer what is known already; returns what has to be received."""
+        started = time.perf_counter()
+        found = self._known.among([self._candidates[position] for position in positions])
+        seconds = (time.perf_counter() - started) / len(positions)
+        left = []
+        for position, known in zip(positions, found, strict=True):
+            if known is None:
+                left.append(position)
+            else:
+                self._decided(position, Outcome(known.recording_id, "duplicate", seconds=seconds))
+        return left
 
     def take(self, position: int) -> None:
         """Receive one recording; its decode starts at once, in a child."""
@@ -169,7 +189,7 @@ class _Run:
             self._decided(position, Outcome("", "quarantined", (reason,)))
             return
         key = received.recording_id
-        if received.duplicate and received.state in DECIDED:
+        if received.duplicate and received.state in recordings.DECIDED:
             seconds = time.perf_counter() - started
             self._decided(position, Outcome(key, "duplicate", seconds=seconds))
         elif key in self._ours or not self._start(position, key):
@@ -190,7 +210,7 @@ class _Run:
             states = recordings.known(self._platform.engine, list(self._others))
             for key in list(self._others):
                 state = states[key]["state"]
-                if state in DECIDED or state == FAILED:
+                if state in recordings.DECIDED or state == FAILED:
                     for position in self._others.pop(key):
                         self._decided(position, Outcome(key, "duplicate"))
                 elif self._start(self._others[key][0], key):
