@@ -23,9 +23,12 @@ import pyarrow.parquet as pq
 from sqlalchemy import insert
 
 from connectors.source import SourceFile
+from connectors.stores.bucket import Bucket
 from connectors.stores.catalog import models
 from connectors.stores.catalog.database import writing
 from connectors.stores.manifest import FileEntry
+from connectors.stores.root import MARKER
+from connectors.stores.store import SCHEME
 from infra.demo.robot_log import LogSpec, Topic, write_log
 from pipelines.check.frame import validator_rows
 from pipelines.check.validator import Validator
@@ -40,7 +43,7 @@ from schemas.quality import Verdict
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from connectors.stores.store import Place
+    from connectors.settings import Settings
     from pipelines.cli.platform import Platform
     from pipelines.commit import PlannedFile
     from pipelines.decode.report import DecodeReport
@@ -80,12 +83,9 @@ class Template:
 
 def template(platform: Platform, log: Path) -> Template:
     """Decode and check one log."""
-    content = log.read_bytes()
-    file = SourceFile(log, log.name, len(content), hashlib.sha256(content).hexdigest())
-    key = recording_id(ORGANISATION, [(file.size, file.sha256)])
     with tempfile.TemporaryDirectory(prefix="bench-") as text, Validator(None, platform.clock) as v:
         folder = Path(text)
-        report = decode(DecodeTask(key, ORGANISATION, folder, (file,), platform.clock()))
+        report = _decoded(platform, log, folder)
         tables = {f.table: pq.read_table(folder / f.path, partitioning=None) for f in report.files}
         results = [result for _, result in v.validate("", "", validator_rows(report, "factory"))]
     verdict, reasons, checked = judge(report, results)
@@ -94,6 +94,19 @@ def template(platform: Platform, log: Path) -> Template:
     row = {"robot_id": "default", "sector": "factory", "site": None, "agreement_id": AGREEMENT}
     judged = Judged(row, 1, report, verdict, tuple(reasons), tuple(checked), Path())
     return Template(report, tables, judged)
+
+
+def warm_rows(platform: Platform, part: Path) -> list[dict[str, Any]]:
+    """What a validator is asked about one log of a part."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as text:
+        return validator_rows(_decoded(platform, min(part.iterdir()), Path(text)), "factory")
+
+
+def _decoded(platform: Platform, log: Path, folder: Path) -> DecodeReport:
+    content = log.read_bytes()
+    file = SourceFile(log, log.name, len(content), hashlib.sha256(content).hexdigest())
+    key = recording_id(ORGANISATION, [(file.size, file.sha256)])
+    return decode(DecodeTask(key, ORGANISATION, folder, (file,), platform.clock()))
 
 
 class _Bulk(Packer):
@@ -113,9 +126,7 @@ def seed(platform: Platform, like: Template, logs: Sequence[Path]) -> None:
     packer = _Bulk(root, batch, ORGANISATION, root.staging / batch)
     keys = tuple(sorted(one.recording_id for one, _ in made))
     judged = [one for one, _ in made]
-    files: list[PlannedFile] = list(
-        packer.place_tables(_rows(like, made), like.report.day, keys)
-    )
+    files: list[PlannedFile] = list(packer.place_tables(_rows(like, made), like.report.day, keys))
     # Their signal rows are placed; what is left are `streams`, `quality` and `episodes`.
     files += packer.place(judged, now)
     root.store.make_folder(root.raw(ORGANISATION, made[0][1].sha256).parent)
@@ -232,27 +243,27 @@ def _register(
         )
 
 
-def copy_lake(folder: Path, target: Place) -> int:
+def copy_lake(folder: Path, settings: Settings) -> int:
     """Copy a folder's lake into a bucket, object by object; returns how many.
 
     The marker goes last. Tables hold no absolute path, so the copy is a lake.
     """
+    bucket, _, prefix = settings.root.removeprefix(SCHEME).partition("/")
+    target = Bucket(bucket, settings.access).place(prefix)
     local = {"staging", "catalog.db", "catalog.db-wal", "catalog.db-shm", "secret.key"}
     files = [
         path
-        for top in sorted(folder.iterdir(), key=lambda path: path.name == "tanada.json")
+        for top in sorted(folder.iterdir(), key=lambda path: path.name == MARKER)
         if top.name not in local
         for path in ([top] if top.is_file() else sorted(top.rglob("*")))
         if path.is_file()
     ]
 
     def put(path: Path) -> None:
-        content = path.read_bytes()
-        target.store.write(target / path.relative_to(folder).as_posix(), content)
+        target.store.write(target / path.relative_to(folder).as_posix(), path.read_bytes())
 
     with ThreadPoolExecutor(8) as pool:
-        for _ in pool.map(put, files[:-1]):
-            pass
+        list(pool.map(put, files[:-1]))
     put(files[-1])
     return len(files)
 

@@ -87,9 +87,7 @@ def test_another_robot_or_agreement_is_left_to_the_receiver(platform, recognise,
         recognise([one(path)], organisation="nobody")
 
 
-def test_what_cannot_be_told_cheaply_is_left_to_the_receiver(
-    recognise, receive, file, monkeypatch
-):
+def test_what_cannot_be_told_cheaply_is_left_to_the_receiver(recognise, receive, file, monkeypatch):
     small, large = file("a", b"1" * 10), file("b", b"1" * 11)
     receive(small)
     receive(large)
