@@ -25,6 +25,7 @@ from connectors.stores.catalog.models import Organisation, Robot
 from connectors.stores.grouping import find_recordings
 from connectors.stores.known import KnownRecordings
 from connectors.stores.receive import Receiver
+from connectors.stores.seen import SeenFiles
 from pipelines.batch import FAILED, Outcome, Station, Watch
 from pipelines.decode.task import reason_of
 from pipelines.recover import recover
@@ -90,6 +91,7 @@ def ingest(
     *,
     watch: Watch | None = None,
     validator: Validator | None = None,
+    rehash: bool = False,
     trace: Callable[[str], None] = lambda _step: None,
 ) -> IngestResult:
     """Receive what lies at and below the paths, and process it.
@@ -100,6 +102,7 @@ def ingest(
         contribution: Under what they are handed in.
         watch: Told of what is found and decided.
         validator: A running one to share; None = one of its own.
+        rehash: Read also large files that did not change since they were hashed.
         trace: Told of every step, for tests that stop the process between two of them.
 
     Raises:
@@ -110,7 +113,13 @@ def ingest(
     watch = watch or Watch()
     candidates = find_recordings(paths, watch.left_out)
     return ingest_found(
-        platform, candidates, contribution, watch=watch, validator=validator, trace=trace
+        platform,
+        candidates,
+        contribution,
+        watch=watch,
+        validator=validator,
+        rehash=rehash,
+        trace=trace,
     )
 
 
@@ -121,14 +130,18 @@ def ingest_found(
     *,
     watch: Watch | None = None,
     validator: Validator | None = None,
+    rehash: bool = False,
     trace: Callable[[str], None] = lambda _step: None,
 ) -> IngestResult:
     """The same for recordings that were found already."""
     watch = watch or Watch()
     watch.found(len(candidates))
     recover(platform, trace=trace)
-    with Station(platform, trace, validator) as station:
-        run = _Run(platform, station, contribution, candidates, watch)
+    with (
+        SeenFiles(platform.root.seen, platform.clock) as seen,
+        Station(platform, trace, validator) as station,
+    ):
+        run = _Run(platform, station, contribution, candidates, watch, seen=seen, rehash=rehash)
         for start in range(0, len(candidates), _PART):
             for position in run.unknown(range(start, min(start + _PART, len(candidates)))):
                 run.take(position)
@@ -147,6 +160,9 @@ class _Run:
         contribution: Contribution,
         candidates: Sequence[Candidate],
         watch: Watch,
+        *,
+        seen: SeenFiles,
+        rehash: bool,
     ) -> None:
         self.outcomes: dict[int, Outcome] = {}
         self._platform = platform
@@ -154,9 +170,13 @@ class _Run:
         self._contribution = contribution
         self._candidates = candidates
         self._watch = watch
-        self._receiver = Receiver(platform.root, platform.engine, platform.clock)
+        self._receiver = Receiver(platform.root, platform.engine, platform.clock, seen)
         self._known = KnownRecordings(
-            platform.engine, contribution.organisation, contribution.robot, contribution.agreement
+            platform.engine,
+            contribution.organisation,
+            contribution.robot,
+            contribution.agreement,
+            None if rehash else seen,
         )
         self._batch: Batch | None = None
         self._ours: dict[str, int] = {}

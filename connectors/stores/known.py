@@ -1,8 +1,9 @@
 """Which recordings are known already: asked for many at a time, and nothing is written for it.
 
 Handing in a folder again is what schedules do all day. Receiving copies and hashes each file, and
-takes the catalog's write lock for it; here small files are hashed where they lie, and one query
-answers for hundreds of them. Only what the catalog has decided is answered: whatever else is found
+takes the catalog's write lock for it; here small files are hashed where they lie, large ones that
+did not change since are not even read (`connectors.stores.seen`), and one query answers for
+hundreds of them. Only what the catalog has decided is answered: whatever else is found
 (unknown, half received, under another robot, unreadable) is the receiver's, who says why.
 """
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from connectors.stores.grouping import Candidate
+    from connectors.stores.seen import SeenFiles
 
 READ_BYTES: Final = 1 << 20
 """Files up to this size are read to learn whether they are known: less than a millisecond each.
@@ -37,10 +39,19 @@ class KnownRecordings:
     Args:
         engine: The catalog.
         organisation / robot / agreement: Under what recordings are handed in.
+        seen: What larger files hashed to; None = they are the receiver's to read.
     """
 
-    def __init__(self, engine: Engine, organisation: str, robot: str, agreement: str) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        organisation: str,
+        robot: str,
+        agreement: str,
+        seen: SeenFiles | None = None,
+    ) -> None:
         self._engine = engine
+        self._seen = seen
         self._organisation = organisation
         self._under = {"robot_id": robot, "agreement_id": agreement}
 
@@ -74,23 +85,23 @@ class KnownRecordings:
             return ""
         files = []
         for path in candidate.files:
-            file = _read(path)
+            file = self._hashed(path)
             if file is None:
                 return ""
             files.append(file)
         return recording_id(self._organisation, files)
 
-
-def _read(path: Path) -> tuple[int, str] | None:
-    """Size and SHA-256 of a small file; None of any other."""
-    try:
-        with path.open("rb", buffering=0) as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > READ_BYTES:
-                return None
-            content = file.read(size + 1)
-    except OSError:
-        return None
-    if len(content) != size:
-        return None  # it is being written
-    return size, hashlib.sha256(content).hexdigest()
+    def _hashed(self, path: Path) -> tuple[int, str] | None:
+        """Size and SHA-256 of a file that is small, or as it was when it was hashed before."""
+        try:
+            with path.open("rb", buffering=0) as file:
+                found = os.fstat(file.fileno())
+                if found.st_size > READ_BYTES:
+                    digest = None if self._seen is None else self._seen.digest(found)
+                    return None if digest is None else (found.st_size, digest)
+                content = file.read(found.st_size + 1)
+        except OSError:
+            return None
+        if len(content) != found.st_size:
+            return None  # it is being written
+        return found.st_size, hashlib.sha256(content).hexdigest()
