@@ -356,21 +356,27 @@ class Station:
     ) -> None:
         """Put on record what was decoded and judged: one transaction for the batch."""
         now = self._platform.clock()
+        steps = [
+            {
+                "recording_id": one.recording_id,
+                "step": step,
+                "at_ns": at_ns,
+                "worker": self.worker,
+                "detail": detail,
+            }
+            for one in judged
+            for step, at_ns, detail in (
+                (
+                    "decode",
+                    decoded[one.recording_id].at_ns,
+                    {"source": one.report.source, "messages": one.report.messages}
+                    | decoded[one.recording_id].who,
+                ),
+                ("check", now, {"run": batch.id, "rules": len(one.results)}),
+            )
+        ]
         with writing(self._platform.engine) as connection:
-            for one in judged:
-                report = one.report
-                for step, at_ns, detail in (
-                    (
-                        "decode",
-                        decoded[one.recording_id].at_ns,
-                        {"source": report.source, "messages": report.messages}
-                        | decoded[one.recording_id].who,
-                    ),
-                    ("check", now, {"run": batch.id, "rules": len(one.results)}),
-                ):
-                    recordings.add_step(
-                        connection, one.recording_id, step, at_ns, self.worker, detail=detail
-                    )
+            recordings.add_steps(connection, steps)
 
     def _data_files(self, recording_id: str) -> int:
         with reading(self._platform.engine) as connection:

@@ -1,6 +1,7 @@
 """Ingest: from files on disk to rows in the lake. Read this one first.
 
     find     which files belong together as one recording          connectors.stores.grouping
+    know     those that were handed in before, many at a time      connectors.stores.known
     receive  bytes and SHA-256 into quarantine/, durable            connectors.stores.receive
     decode   in a limited child: source -> staged files             pipelines.decode
     check    fused metrics, then Great Expectations, a verdict      pipelines.check
@@ -22,7 +23,9 @@ from connectors.stores.catalog import parties, recordings
 from connectors.stores.catalog.database import reading
 from connectors.stores.catalog.models import Organisation, Robot
 from connectors.stores.grouping import find_recordings
+from connectors.stores.known import KnownRecordings
 from connectors.stores.receive import Receiver
+from connectors.stores.seen import SeenFiles
 from pipelines.batch import FAILED, Outcome, Station, Watch
 from pipelines.decode.task import reason_of
 from pipelines.recover import recover
@@ -41,7 +44,8 @@ if TYPE_CHECKING:
     from pipelines.check.validator import Validator
     from pipelines.cli.platform import Platform
 
-DECIDED: Final = frozenset({"accepted", "accepted_with_warnings", "quarantined", "withdrawn"})
+_PART: Final = 500
+"""Recordings that the catalog is asked about at once, before any of them is received."""
 _POLL_SECONDS: Final = 0.2
 
 
@@ -87,6 +91,7 @@ def ingest(
     *,
     watch: Watch | None = None,
     validator: Validator | None = None,
+    rehash: bool = False,
     trace: Callable[[str], None] = lambda _step: None,
 ) -> IngestResult:
     """Receive what lies at and below the paths, and process it.
@@ -97,6 +102,7 @@ def ingest(
         contribution: Under what they are handed in.
         watch: Told of what is found and decided.
         validator: A running one to share; None = one of its own.
+        rehash: Read also large files that did not change since they were hashed.
         trace: Told of every step, for tests that stop the process between two of them.
 
     Raises:
@@ -107,7 +113,13 @@ def ingest(
     watch = watch or Watch()
     candidates = find_recordings(paths, watch.left_out)
     return ingest_found(
-        platform, candidates, contribution, watch=watch, validator=validator, trace=trace
+        platform,
+        candidates,
+        contribution,
+        watch=watch,
+        validator=validator,
+        rehash=rehash,
+        trace=trace,
     )
 
 
@@ -118,16 +130,21 @@ def ingest_found(
     *,
     watch: Watch | None = None,
     validator: Validator | None = None,
+    rehash: bool = False,
     trace: Callable[[str], None] = lambda _step: None,
 ) -> IngestResult:
     """The same for recordings that were found already."""
     watch = watch or Watch()
     watch.found(len(candidates))
     recover(platform, trace=trace)
-    with Station(platform, trace, validator) as station:
-        run = _Run(platform, station, contribution, candidates, watch)
-        for position in range(len(candidates)):
-            run.take(position)
+    with (
+        SeenFiles(platform.root.seen, platform.clock) as seen,
+        Station(platform, trace, validator) as station,
+    ):
+        run = _Run(platform, station, contribution, candidates, watch, seen=seen, rehash=rehash)
+        for start in range(0, len(candidates), _PART):
+            for position in run.unknown(range(start, min(start + _PART, len(candidates)))):
+                run.take(position)
         run.finish_batch()
         run.wait_for_others()
     return IngestResult(tuple(run.outcomes[position] for position in sorted(run.outcomes)))
@@ -143,6 +160,9 @@ class _Run:
         contribution: Contribution,
         candidates: Sequence[Candidate],
         watch: Watch,
+        *,
+        seen: SeenFiles,
+        rehash: bool,
     ) -> None:
         self.outcomes: dict[int, Outcome] = {}
         self._platform = platform
@@ -150,10 +170,30 @@ class _Run:
         self._contribution = contribution
         self._candidates = candidates
         self._watch = watch
-        self._receiver = Receiver(platform.root, platform.engine, platform.clock)
+        self._receiver = Receiver(platform.root, platform.engine, platform.clock, seen)
+        self._known = KnownRecordings(
+            platform.engine,
+            contribution.organisation,
+            contribution.robot,
+            contribution.agreement,
+            None if rehash else seen,
+        )
         self._batch: Batch | None = None
         self._ours: dict[str, int] = {}
         self._others: dict[str, list[int]] = {}
+
+    def unknown(self, positions: range) -> list[int]:
+        """Answer what is known already; returns what has to be received."""
+        started = time.perf_counter()
+        found = self._known.among([self._candidates[position] for position in positions])
+        seconds = (time.perf_counter() - started) / len(positions)
+        left = []
+        for position, known in zip(positions, found, strict=True):
+            if known is None:
+                left.append(position)
+            else:
+                self._decided(position, Outcome(known.recording_id, "duplicate", seconds=seconds))
+        return left
 
     def take(self, position: int) -> None:
         """Receive one recording; its decode starts at once, in a child."""
@@ -169,7 +209,7 @@ class _Run:
             self._decided(position, Outcome("", "quarantined", (reason,)))
             return
         key = received.recording_id
-        if received.duplicate and received.state in DECIDED:
+        if received.duplicate and received.state in recordings.DECIDED:
             seconds = time.perf_counter() - started
             self._decided(position, Outcome(key, "duplicate", seconds=seconds))
         elif key in self._ours or not self._start(position, key):
@@ -190,7 +230,7 @@ class _Run:
             states = recordings.known(self._platform.engine, list(self._others))
             for key in list(self._others):
                 state = states[key]["state"]
-                if state in DECIDED or state == FAILED:
+                if state in recordings.DECIDED or state == FAILED:
                     for position in self._others.pop(key):
                         self._decided(position, Outcome(key, "duplicate"))
                 elif self._start(self._others[key][0], key):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from connectors.stores.seen import SeenFiles
     from connectors.stores.store import Place
 
 
@@ -172,10 +174,15 @@ def land_sidecar(folder: Place, name: str, content: bytes, sha256: str) -> Lande
     return Landed(len(kept), own, sha256 if own != sha256 else None)
 
 
-def copy_hashed(source: Path, target: Path) -> tuple[int, str]:
+def copy_hashed(source: Path, target: Path, seen: SeenFiles | None = None) -> tuple[int, str]:
     """Copy a file once, hashing on the way; returns size and SHA-256.
 
     The last bytes are not on disk yet: see `fsync_path`.
+
+    Args:
+        source: The file.
+        target: Must not exist.
+        seen: Remembers what it hashed to.
 
     Raises:
         NotFoundError: the source vanished.
@@ -186,6 +193,8 @@ def copy_hashed(source: Path, target: Path) -> tuple[int, str]:
     except FileNotFoundError as error:
         raise NotFoundError("the file vanished", subject=str(source)) from error
     with reader:
+        begun_ns = 0 if seen is None else seen.clock()
+        before = os.fstat(reader.fileno())
         copy = HashingFile(target)
         try:
             while count := reader.readinto(copy.room()):
@@ -195,4 +204,6 @@ def copy_hashed(source: Path, target: Path) -> tuple[int, str]:
             copy.discard()
             raise
         copy.close()
+        if seen is not None:
+            seen.note(before, os.fstat(reader.fileno()), sha256, begun_ns)
     return copy.size, sha256

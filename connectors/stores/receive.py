@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
     from connectors.stores.root import Root
+    from connectors.stores.seen import SeenFiles
 
 __all__ = ["FileEntry", "Received", "Receiver"]
 
@@ -68,12 +69,20 @@ class Receiver:
         root: Where bytes lie.
         engine: The catalog.
         clock: Nanoseconds UTC.
+        seen: Remembers what local files hashed to.
     """
 
-    def __init__(self, root: Root, engine: Engine, clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        root: Root,
+        engine: Engine,
+        clock: Callable[[], int],
+        seen: SeenFiles | None = None,
+    ) -> None:
         self._root = root
         self._engine = engine
         self._clock = clock
+        self._seen = seen
 
     def begin(
         self,
@@ -200,7 +209,10 @@ class Receiver:
             WrongFormatError: a `meta.json` that cannot be redacted.
         """
         with self._staging() as staging:
-            landed = [_stage(staging, index, path) for index, path in enumerate(paths)]
+            landed = [
+                Landed(*copy_hashed(path, staging / str(index), self._seen))
+                for index, path in enumerate(paths)
+            ]
             beside = [_stage_sidecar(staging, path) for path in sidecars]
             entries = [
                 FileEntry(file.name, part.size, part.original_sha256 or part.sha256, sidecar=side)
@@ -269,11 +281,6 @@ class Receiver:
 
 
 # --- local files -------------------------------------------------------------------------------
-
-
-def _stage(staging: Path, index: int, path: Path) -> Landed:
-    size, sha256 = copy_hashed(path, staging / str(index))
-    return Landed(size, sha256)
 
 
 def _stage_sidecar(staging: Path, path: Path) -> Landed:

@@ -5,6 +5,7 @@ tanada.json                             the lake's id and format version
 secret.key                              the pepper of keys and pseudonyms; mode 0600
 catalog.db                              the catalog database, unless another is configured
 verified.json                           outcome of the last verification, for metrics
+seen.db                                 cache: what large local files hashed to; may be removed
 notified.json                           which notices were sent, unless another file is configured
 staging/                                work in progress; may be emptied when nothing runs
 quarantine/<organisation>/<recording>/  bytes refused or not accepted yet
@@ -14,9 +15,9 @@ tables/<table>/                         Delta tables
 releases/<dataset>/<version>/           what recipients fetch
 data-docs/<organisation>/               reports of the checks
 ```
-A root in a bucket has neither `secret.key` nor `catalog.db`: its pepper and its work in progress
-lie in local files (`Access`), its catalog in a database that is named. Below its `staging/` is only
-what Spark's executors hand to the process that commits.
+A root in a bucket has none of `secret.key`, `catalog.db` and `seen.db`: its pepper, cache and work in
+progress lie in local files (`Access`), its catalog in a database that is named. Below its `staging/`
+is only what Spark's executors hand to the process that commits.
 """
 
 from __future__ import annotations
@@ -200,6 +201,13 @@ class Root:
                 next_step="set TANADA_DATABASE_URL",
             )
         return f"sqlite:///{self.path / 'catalog.db'}"
+
+    @property
+    def seen(self) -> Path:
+        """Local file that remembers what this machine's files hashed to."""
+        if isinstance(self.path, Path):
+            return self.path / "seen.db"
+        return self.staging.with_name(f"{self.staging.name}-seen.db")
 
     @property
     def tables(self) -> Place:

@@ -57,6 +57,9 @@ def ingest(
         str | None,
         typer.Option("--start-time", help="Start of recordings without a clock, ISO 8601."),
     ] = None,
+    rehash: Annotated[
+        bool, typer.Option("--rehash", help="Read large files that look unchanged, too.")
+    ] = False,
     workers: WorkersOption = None,
     root: RootOption = None,
     database_url: DatabaseOption = None,
@@ -82,7 +85,7 @@ def ingest(
         )
         files = [Path(path) for path in paths]
         with shown_on_stderr(quiet=as_json) as watch:
-            result = ingest_paths(platform, files, under, watch=watch)
+            result = ingest_paths(platform, files, under, watch=watch, rehash=rehash)
     if as_json:
         emit(result.as_json(), as_json=True)
     raise typer.Exit(result.exit_code)

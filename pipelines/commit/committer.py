@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Final
 from deltalake import CommitProperties, PostCommitHookProperties, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction
-from sqlalchemy import insert, select, update
+from sqlalchemy import insert, update
 
 from connectors.stores.catalog import recordings
 from connectors.stores.catalog.database import writing
-from connectors.stores.catalog.models import CommitPlan, Recording
+from connectors.stores.catalog.models import CommitPlan
 from connectors.stores.lake import Lake
 from connectors.stores.originals import clear_quarantine, promote, write_reasons
 from pipelines.commit.log import checkpoint_path, markers
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from deltalake import DeltaTable
     from deltalake.transaction import RemoveAction
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
     from connectors.stores.root import Root
     from pipelines.commit.rows import Judged
@@ -209,16 +209,16 @@ class Committer:
                     created_ns=plan.created_ns,
                 )
             )
-            for one in plan.recordings:
-                recordings.set_state(connection, one.recording_id, "planned", check_run=plan.id)
-                recordings.add_step(
-                    connection,
-                    one.recording_id,
-                    "plan",
-                    now,
-                    self._worker,
-                    detail={"plan": plan.id, "verdict": one.verdict.value},
-                )
+            planned = {"state": "planned", "check_run": plan.id}
+            recordings.change_states(connection, "leased", [{"id": key} | planned for key in ids])
+            recordings.add_steps(
+                connection,
+                [
+                    self._step(one, "plan", now) | {"detail": detail}
+                    for one in plan.recordings
+                    for detail in [{"plan": plan.id, "verdict": one.verdict.value}]
+                ],
+            )
 
     def _finish(self, plan: Plan) -> None:
         for one in plan.recordings:
@@ -232,35 +232,43 @@ class Committer:
                 .values(state="done", done_ns=now)
             ).rowcount
             if open_still:
-                for one in plan.recordings:
-                    self._decide(connection, one, now)
+                self._decide(connection, plan, now)
         for one in plan.recordings:
             if one.accepted:
                 clear_quarantine(self._root, plan.organisation, one.recording_id)
         clear(self._root, plan.id)
 
-    def _decide(self, connection: Any, one: PlannedRecording, now: int) -> None:
-        state = connection.execute(
-            select(Recording.state).where(Recording.id == one.recording_id)
-        ).scalar_one()
-        if state != "planned":
-            return
-        recordings.set_state(
+    def _decide(self, connection: Connection, plan: Plan, now: int) -> None:
+        """Give those that are planned still their verdict, all in a few statements."""
+        decided = [
+            {
+                "id": one.recording_id,
+                "state": one.verdict.value,
+                "reasons": [reason.as_json() for reason in one.reasons],
+                "tables": dict(one.tables or {}),
+                "source": one.source or None,
+                "decoder_version": one.decoder_version or None,
+                "episodes": list(one.episodes),
+                "start_ns": one.start_ns,
+                "end_ns": one.end_ns,
+                "messages": one.messages,
+                "decided_ns": now,
+            }
+            for one in plan.recordings
+        ]
+        changed = set(recordings.change_states(connection, "planned", decided))
+        recordings.add_steps(
             connection,
-            one.recording_id,
-            one.verdict.value,
-            reasons=[reason.as_json() for reason in one.reasons],
-            tables=dict(one.tables or {}),
-            source=one.source or None,
-            decoder_version=one.decoder_version or None,
-            episodes=list(one.episodes),
-            start_ns=one.start_ns,
-            end_ns=one.end_ns,
-            messages=one.messages,
-            decided_ns=now,
+            [
+                self._step(one, "accept" if one.accepted else "quarantine", now) | {"detail": {}}
+                for one in plan.recordings
+                if one.recording_id in changed
+            ],
         )
-        step = "accept" if one.accepted else "quarantine"
-        recordings.add_step(connection, one.recording_id, step, now, self._worker)
+
+    def _step(self, one: PlannedRecording, step: str, at_ns: int) -> dict[str, Any]:
+        key = one.recording_id
+        return {"recording_id": key, "step": step, "at_ns": at_ns, "worker": self._worker}
 
     def _staging(self, plan: Plan) -> Path:
         folder = self._root.staging / plan.id

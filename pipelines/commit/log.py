@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -55,19 +56,43 @@ def markers(table: Place, version: int, wanted: Collection[str]) -> set[str]:
     Raises:
         DamagedError: an entry of the log is missing or cannot be read.
     """
-    last = max((v for v in _numbers(table, _CHECKPOINT) if v <= version), default=-1)
-    found: set[str] = set()
-    if last >= 0:
-        source = store_of(table).arrow(checkpoint_path(table, last))
-        column = pq.ParquetFile(source).read(["txn.appId"])["txn"]
-        ids = pc.struct_field(column, "appId")
-        held = pc.filter(ids, pc.is_in(ids, pa.array(list(wanted), pa.string())))
-        found.update(held.to_pylist())
+    last, ids = _checkpointed(table, version)
+    held = pc.filter(ids, pc.is_in(ids, pa.array(list(wanted), pa.string())))
+    found: set[str] = set(held.to_pylist())
     for number in range(last + 1, version + 1):
         for action in read_entry(table, number):
             if "txn" in action and action["txn"]["appId"] in wanted:
                 found.add(action["txn"]["appId"])
     return found
+
+
+def _checkpointed(table: Place, version: int) -> tuple[int, Any]:
+    """A checkpoint at or before a version (-1: there is none), and the markers in it.
+
+    The log itself names its last one. Listing it instead grows with every version, and in a bucket
+    costs more than anything else here. Any checkpoint is right, as all later entries are read.
+    """
+    hinted = _last_checkpoint(table)
+    if 0 <= hinted <= version:
+        with suppress(FileNotFoundError):
+            return hinted, _markers_of(table, hinted)
+    last = max((v for v in _numbers(table, _CHECKPOINT) if v <= version), default=-1)
+    return last, _markers_of(table, last) if last >= 0 else pa.array([], pa.string())
+
+
+def _last_checkpoint(table: Place) -> int:
+    """What the log's hint says; -1 where there is none, or none that can be read."""
+    try:
+        hint = json.loads((table / "_delta_log" / "_last_checkpoint").read_bytes())
+        return int(hint["version"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return -1
+
+
+def _markers_of(table: Place, version: int) -> Any:
+    source = store_of(table).arrow(checkpoint_path(table, version))
+    column = pq.ParquetFile(source).read(["txn.appId"])["txn"]
+    return pc.struct_field(column, "appId")
 
 
 def read_entry(table: Place, version: int) -> list[dict[str, Any]]:

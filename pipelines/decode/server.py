@@ -152,6 +152,7 @@ def preload() -> None:
         RuntimeError: an import started a thread, after which forking is unsafe.
     """
     sys.meta_path.insert(0, _WithoutPandas())
+    import numpy.ma  # noqa: F401 - loaded by numpy and Arrow when first looked for: 20 ms a child
     import pyarrow as pa
 
     pa.array([""])  # looks for pandas once, here, so that no child does

@@ -45,6 +45,12 @@ def _living(root: int) -> Iterator[tuple[int, float, float]]:
         waiting += _children(pid)
 
 
+def process_cpu(pid: int) -> float:
+    """CPU seconds of one living process and its ended children."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return sum(map(int, fields[11:15])) * _TICK_S
+
+
 def _children(pid: int) -> list[int]:
     found: list[int] = []
     with suppress(OSError):

@@ -43,6 +43,12 @@ class MinioServer:
         return "127.0.0.1", self._ports[0]
 
     @property
+    def pid(self) -> int:
+        """Process id while it runs."""
+        assert self._process is not None, "minio does not run"
+        return self._process.pid
+
+    @property
     def client(self) -> Minio:
         return Minio(
             self.endpoint.removeprefix("http://"),

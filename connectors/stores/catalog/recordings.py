@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import and_, insert, or_, select, tuple_, update
+from sqlalchemy import and_, bindparam, insert, or_, select, tuple_, update
 
 from connectors.stores.catalog.database import reading, writing
 from connectors.stores.catalog.models import (
@@ -41,6 +41,8 @@ STATES: Final = (
     "failed",
     "withdrawn",
 )
+DECIDED: Final = frozenset({"accepted", "accepted_with_warnings", "quarantined", "withdrawn"})
+"""States in which handing a recording in again changes nothing."""
 _LOOKUP: Final = 500
 
 
@@ -91,8 +93,7 @@ def set_state(connection: Connection, recording_id: str, state: str, **values: A
         NotFoundError: no such recording.
         WrongUseError: no such state.
     """
-    if state not in STATES:
-        raise WrongUseError("no such state", found=state[:40], expected=", ".join(STATES))
+    _require_state(state)
     if state != "leased":
         values = {"lease_owner": None, "lease_until_ns": None} | values
     changed = connection.execute(
@@ -112,15 +113,61 @@ def add_step(
     detail: Mapping[str, Any] | None = None,
 ) -> None:
     """Note one thing that happened to a recording."""
-    connection.execute(
-        insert(RecordingStep).values(
-            recording_id=recording_id,
-            step=step,
-            at_ns=at_ns,
-            worker=worker,
-            detail=dict(detail or {}),
-        )
-    )
+    row = {"recording_id": recording_id, "step": step, "at_ns": at_ns, "worker": worker}
+    add_steps(connection, [row | {"detail": dict(detail or {})}])
+
+
+def add_steps(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Note what happened to several recordings, in this order, as one statement.
+
+    Args:
+        connection: Open transaction.
+        rows: Columns of `models.RecordingStep` but its number; all have the same ones.
+    """
+    if rows:
+        connection.execute(insert(RecordingStep), list(rows))
+
+
+def change_states(connection: Connection, was: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Change state and other columns of those recordings that are in one state, and end leases.
+
+    Two statements for every 500 recordings, whatever their number.
+
+    Args:
+        connection: Open transaction that writes.
+        was: State that they have to be in; others stay as they are.
+        rows: `id`, `state` and other columns of `models.Recording`; all have the same ones.
+
+    Returns:
+        Ids of those that were changed, in the order given.
+
+    Raises:
+        WrongUseError: no such state.
+    """
+    for state in sorted({row["state"] for row in rows}):
+        _require_state(state)
+    table = Recording.__table__
+    found = {
+        key
+        for part in _parts([row["id"] for row in rows])
+        for key in connection.execute(
+            select(Recording.id).where(Recording.id.in_(part), Recording.state == was)
+        ).scalars()
+    }
+    changed = [row for row in rows if row["id"] in found]
+    ended = {"lease_owner": None, "lease_until_ns": None}
+    values = [
+        {("key" if name == "id" else name): value for name, value in row.items()} | ended
+        for row in changed
+    ]
+    if values:
+        connection.execute(update(Recording).where(table.c.id == bindparam("key")), values)
+    return [row["id"] for row in changed]
+
+
+def _require_state(state: str) -> None:
+    if state not in STATES:
+        raise WrongUseError("no such state", found=state[:40], expected=", ".join(STATES))
 
 
 # --- leases ------------------------------------------------------------------------------------
@@ -264,6 +311,19 @@ def known(engine: Engine, recording_ids: Sequence[str]) -> dict[str, dict[str, A
             for part in _parts(recording_ids)
             for row in connection.execute(select(*columns).where(Recording.id.in_(part))).mappings()
         }
+
+
+def standing(connection: Connection, recording_ids: Sequence[str]) -> dict[str, dict[str, str]]:
+    """State, robot and agreement of recordings, by id; unknown ones are absent.
+
+    One statement for every 500 of them.
+    """
+    columns = (Recording.id, Recording.state, Recording.robot_id, Recording.agreement_id)
+    return {
+        row["id"]: dict(row)
+        for part in _parts(recording_ids)
+        for row in connection.execute(select(*columns).where(Recording.id.in_(part))).mappings()
+    }
 
 
 def get(

@@ -91,6 +91,21 @@ def test_the_same_again_renamed_or_not_changes_nothing(
     assert platform.lake.pin() == pinned
 
 
+def test_a_known_folder_costs_the_same_statements_whatever_it_holds(
+    platform: Platform, run: Run, make_logs, statements, tmp_path: Path
+):
+    """How long it takes is measured by the bench."""
+    logs = make_logs(tmp_path / "logs", 4)
+    run(*logs)
+    counted = []
+    for chosen in (logs[:1], logs):
+        with statements(platform.engine) as seen:
+            assert statuses(run(*chosen)) == ["duplicate"] * len(chosen)
+        counted.append([words.split()[0] for words, _ in seen])
+    assert counted[0] == counted[1]
+    assert list(platform.root.staging.iterdir()) == []
+
+
 def test_bad_files_in_a_batch_stop_alone(platform: Platform, run: Run, make_logs, tmp_path: Path):
     good = make_logs(tmp_path / "logs", 2)
     whole = good[0].read_bytes()

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
@@ -15,13 +19,12 @@ import pytest
 
 from connectors.source import SourceFile
 from infra.demo.robot_log import STANDARD, LogSpec, write_log
-from pipelines.decode.child import Decoder, empty_folder
+from pipelines.decode.child import _ENVIRONMENT, Decoder, empty_folder
 from pipelines.decode.task import DecodeTask, failure_from, failure_of
 from schemas.errors import MissingDependencyError, RetryError, StoreUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture(scope="module")
@@ -136,3 +139,24 @@ def test_errors_that_are_ours_cross_the_process_boundary():
         again = failure_from(failure_of(error))
         assert type(again) is type(error)
         assert str(again) == str(error)
+
+
+_IMPORTED_LATE = """
+import json, sys
+from pathlib import Path
+from pipelines.decode import server
+from pipelines.decode.task import DecodeTask, perform
+server.preload()
+before = set(sys.modules)
+perform(DecodeTask.from_json(json.loads(sys.argv[1])))
+assert (Path(sys.argv[2]) / "report.json").exists()
+print(*sorted(set(sys.modules) - before))
+"""
+
+
+def test_a_decode_imports_nothing_that_the_server_has_not(task: DecodeTask):
+    """What a child imports, every child imports anew."""
+    command = [sys.executable, "-c", _IMPORTED_LATE, json.dumps(task.as_json()), str(task.folder)]
+    env = _ENVIRONMENT | {"PYTHONPATH": str(Path(__file__).parents[3])}
+    done = subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE, text=True)
+    assert done.stdout.split() == []

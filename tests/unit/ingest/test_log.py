@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 
+from pipelines.commit import log
 from pipelines.commit.log import entry_path, markers, repair_head, versions
 from pipelines.commit.manifest import START, Manifest
 from schemas.errors import DamagedError
@@ -38,6 +39,37 @@ def test_markers_are_found_behind_and_after_checkpoints(table):
     assert markers(table, 24, wanted) == {
         key for key in wanted if snapshot.transaction_version(key) is not None
     }
+
+
+HINTS = {
+    "none": None,
+    "torn": b'{"version": 2',
+    "not a number": b'{"version": null}',
+    "something else": b"[]",
+    "an older checkpoint": b'{"version": 10, "size": 1}',
+    "one that is not there": b'{"version": 15, "size": 1}',
+    "one of several parts": b'{"version": 14, "size": 1, "parts": 2}',
+    "one that is still to come": b'{"version": 30, "size": 1}',
+    "none at all": b'{"version": -1}',
+}
+
+
+@pytest.mark.parametrize("hint", HINTS.values(), ids=HINTS)
+def test_markers_are_found_whatever_the_hint_of_the_last_checkpoint_says(table, hint):
+    path = table / "_delta_log" / "_last_checkpoint"
+    path.unlink()
+    if hint is not None:
+        path.write_bytes(hint)
+    wanted = {f"ing1/imu/{number}" for number in range(30)}
+    for version in (24, 20, 19, 9):
+        assert markers(table, version, wanted) == {f"ing1/imu/{n}" for n in range(version + 1)}
+
+
+def test_with_a_hint_the_log_is_not_listed(table, monkeypatch):
+    """Listing grows with every version; in a bucket it is one request for every thousand keys."""
+    wanted = {"ing1/imu/3", "ing1/imu/24"}
+    monkeypatch.delattr(log, "_numbers")
+    assert markers(table, 24, wanted) == wanted
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b'{"commitInfo":{}}\n{"add":{"pa'])

@@ -213,3 +213,40 @@ def test_steps_stand_in_order(platform):
     assert [s["step"] for s in steps] == ["receive", "decode", "check"]
     assert [s["at_ns"] for s in steps] == sorted(s["at_ns"] for s in steps)
     assert steps[0]["detail"] == {"step": "receive"}
+
+
+def test_states_of_a_batch_change_in_two_statements_and_only_from_the_one_given(
+    platform, statements
+):
+    planned = [put(platform, n, state="planned") for n in range(3)]
+    other = put(platform, 9, state="withdrawn")
+    rows = [
+        {"id": key, "state": state, "reasons": [{"rule": state}], "messages": n}
+        for n, (key, state) in enumerate(
+            zip(
+                [*planned, other, "f" * 64],
+                ["accepted", "quarantined", *["accepted"] * 3],
+                strict=True,
+            )
+        )
+    ]
+    with statements(platform.engine) as seen, writing(platform.engine) as connection:
+        assert recordings.change_states(connection, "planned", rows) == planned
+    assert [words.split()[0] for words, _ in seen] == ["SELECT", "UPDATE"]
+    with reading(platform.engine) as connection:
+        found = [recordings.get(connection, key) for key in (*planned, other)]
+    assert [row["state"] for row in found] == ["accepted", "quarantined", "accepted", "withdrawn"]
+    assert [row["messages"] for row in found] == [0, 1, 2, None]
+    assert found[1]["reasons"] == [{"rule": "quarantined"}]
+
+
+def test_a_change_of_states_ends_leases_and_refuses_states_that_are_none(platform):
+    key = put(platform, 1)
+    recordings.lease(platform.engine, "w1", 1, platform.clock(), LEASE_NS)
+    with writing(platform.engine) as connection:
+        assert recordings.change_states(connection, "leased", []) == []
+        with pytest.raises(WrongUseError, match="no such state"):
+            recordings.change_states(connection, "leased", [{"id": key, "state": "done"}])
+        assert recordings.change_states(connection, "leased", [{"id": key, "state": "planned"}])
+        row = recordings.get(connection, key)
+    assert (row["state"], row["lease_owner"], row["lease_until_ns"]) == ("planned", None, None)
