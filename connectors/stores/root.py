@@ -15,9 +15,9 @@ tables/<table>/                         Delta tables
 releases/<dataset>/<version>/           what recipients fetch
 data-docs/<organisation>/               reports of the checks
 ```
-A root in a bucket has none of `secret.key`, `catalog.db` and `seen.db`: its pepper, cache and work in
-progress lie in local files (`Access`), its catalog in a database that is named. Below its `staging/`
-is only what Spark's executors hand to the process that commits.
+A root in a bucket has none of `secret.key`, `catalog.db` and `seen.db`: its pepper, cache and work
+in progress lie in local files (`Access`), its catalog in a database that is named. Below its
+`staging/` is only what Spark's executors hand to the process that commits.
 """
 
 from __future__ import annotations
