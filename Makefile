@@ -80,14 +80,15 @@ test-schedulers: $(SCHEDULERS_VENV)/.ready ## real Airflow and Dagster run the j
 	@infra/services/postgresql.sh
 	TANADA_REQUIRE_BROWSER=1 $(SCHEDULERS_VENV)/bin/pytest -n $(JOBS) --dist loadfile tests/integration/schedulers
 
-bench: $(BENCH_VENV)/.ready ## CPU and memory against the peers, side by side in one run; growth of a lake
+bench: $(BENCH_VENV)/.ready $(SPARK_VENV)/.ready ## CPU and memory against the peers, side by side; growth of a lake; Spark
 	@$(BENCH_VENV)/bin/python tests/bench/answers.py
 	@infra/services/minio.sh
 	@$(BENCH_VENV)/bin/python tests/bench/growth.py $(GROWTH_ARGS)
+	@$(SPARK_VENV)/bin/python tests/bench/engines.py $(ENGINES_ARGS)
 	@$(BENCH_VENV)/bin/python tests/bench/run.py $(BENCH_ARGS)
 
-bench-spark: $(SPARK_VENV)/.ready ## the Spark engine beside the embedded one: CPU and wall
-	@$(SPARK_VENV)/bin/python tests/bench/engines.py $(BENCH_ARGS)
+bench-spark: $(SPARK_VENV)/.ready ## the Spark engine beside the embedded one: CPU and wall (part of bench)
+	@$(SPARK_VENV)/bin/python tests/bench/engines.py $(ENGINES_ARGS)
 
 $(BENCH_VENV)/.ready: $(READY) infra/locks/bench.txt
 	@$(PYTHON) -m venv $(BENCH_VENV)
