@@ -19,8 +19,10 @@ from connectors.stores.catalog.database import reading
 from connectors.stores.catalog.models import Recording
 from pipelines.ingest import contribution, ingest
 from pipelines.maintain import verify
+from pipelines.quarantine import retry
 from pipelines.recover import recover
 from pipelines.staging import batches
+from pipelines.worker import work
 from schemas.tables import TABLES
 from tests.integration.spark.conftest import wait_for
 from tests.integration.spark.rows import by_delta_rs
@@ -150,10 +152,13 @@ def test_a_lost_executor_loses_nothing_and_poison_is_refused_alone(
     assert content(platform) == expected
     assert verify(platform, deep=True).findings == []
 
-    from pipelines.quarantine import retry
-    from pipelines.worker import work
+    if where == "folder":
+        heal(platform, reference, poison, validator)
 
-    retry(platform, poison)  # nothing kills its executors any more
+
+def heal(platform: Platform, reference: Platform, poison: str, validator: Any) -> None:
+    """What was refused is tried again, when nothing kills its executors any more."""
+    retry(platform, poison)
     assert work(platform, once=True, validator=validator) == 1
     healed = content(platform)
     # Its first check run stays on record.
