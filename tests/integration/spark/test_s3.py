@@ -20,7 +20,7 @@ from tests.servers.minio import BUCKET
 if TYPE_CHECKING:
     from tests.servers.minio import MinioServer
 
-APPENDS = 8
+APPENDS = 6
 WRITERS = 8
 APPENDS_OF_A_WRITER = 12
 
