@@ -109,16 +109,7 @@ def build(
             latest = newest_release(platform.engine, recipe.dataset)
             if latest is not None and latest["summary"].get("sources") == sources:
                 return _unchanged(latest, licensed.left_out)
-        written = write_rows(
-            folder,
-            recipe,
-            _reader(platform, pinned, recipe, licensed.episodes),
-            licensed.episodes,
-            # The first episodes tell the shapes: too little to ask a cluster for.
-            layouts(Reader(platform.lake, pinned), recipe, licensed.episodes),
-            media_root=platform.root.path,
-            progress=progress,
-        )
+        written = _written(platform, folder, pinned, recipe, licensed.episodes, progress=progress)
         members = [episode for episode, _, _ in written.members]
         terms = release_terms(recipe, replace(licensed, episodes=members))
         progress("statistics", 0, 1)
@@ -162,15 +153,33 @@ def _licensed(
     return replace(found, episodes=limit_episodes(found.episodes, recipe.filter.episodes))
 
 
-def _reader(
-    platform: Platform, pinned: dict[str, int], recipe: Recipe, episodes: Sequence[Episode]
-) -> Reader:
-    """What reads the rows: this process, or Spark. The release is the same."""
-    if platform.settings.engine != SPARK:
-        return Reader(platform.lake, pinned)
-    from pipelines.spark.rows import SparkReader
+def _written(
+    platform: Platform,
+    folder: Path,
+    pinned: dict[str, int],
+    recipe: Recipe,
+    episodes: Sequence[Episode],
+    *,
+    progress: Progress,
+) -> Written:
+    """Write the rows, read by this process or by Spark; the release is the same."""
+    reader = Reader(platform.lake, pinned)
+    # The first episodes tell the shapes: too little to ask a cluster for.
+    shapes = layouts(reader, recipe, episodes)
+    if platform.settings.engine == SPARK:
+        # Imported by those who ask for it only: it is large, and optional.
+        from pipelines.spark.rows import SparkReader
 
-    return SparkReader(platform, pinned, recipe, episodes)
+        reader = SparkReader(platform, pinned, recipe, episodes)
+    return write_rows(
+        folder,
+        recipe,
+        reader,
+        episodes,
+        shapes,
+        media_root=platform.root.path,
+        progress=progress,
+    )
 
 
 def _tell(platform: Platform, draft: Draft, version: int, started_ns: int) -> None:
