@@ -110,4 +110,5 @@ def test_a_thousand_known_recordings_are_three_statements_and_no_write(
     assert found == ["accepted", *(None for _ in range(999))]
     assert [words.split()[0] for words, _ in seen] == ["SELECT"] * 3
     assert sorted(platform.root.staging.iterdir()) == before
-    assert key in seen[1][1]
+    given = seen[1][1]  # by position on SQLite, by name on PostgreSQL
+    assert key in (given.values() if isinstance(given, dict) else given)
