@@ -224,6 +224,21 @@ def on_spark(platform: Platform) -> bool:
     return platform.settings.engine == SPARK and not platform.root.is_local
 
 
+def require_bucket(platform: Platform, subject: str) -> None:
+    """Refuse a commit by Spark that was asked for by name.
+
+    Raises:
+        WrongUseError: the lake lies in a folder.
+    """
+    if platform.root.is_local:
+        raise WrongUseError(
+            "on a folder Spark only reads: its commits are not safe beside others",
+            subject=subject,
+            expected="a lake in a bucket",
+            next_step="leave out --engine spark: delta-rs does it",
+        )
+
+
 def optimize(
     platform: Platform, tables: Sequence[str] | None = None, *, z_order_by: Sequence[str] = ()
 ) -> dict[str, dict[str, int]]:
@@ -239,7 +254,7 @@ def optimize(
 
     Raises:
         CommitConflictError: other writers were first, too often.
-        WrongUseError: no such table, or an order without Spark.
+        WrongUseError: no such table or column, or an order without Spark.
     """
     if z_order_by and not on_spark(platform):
         raise WrongUseError(
@@ -247,8 +262,16 @@ def optimize(
             subject=f"z order by {', '.join(z_order_by)[:80]}",
             next_step="tanada lake optimize --engine spark --root s3://… --z-order-by t_ns",
         )
+    chosen = _chosen(tables)
+    known = {column.name for table in chosen for column in TABLES[table].columns}
+    if unknown := [name for name in z_order_by if name not in known]:
+        raise WrongUseError(
+            "no such column in any of these tables",
+            subject=unknown[0][:80],
+            next_step="tanada lake tables",
+        )
     done = {}
-    for table in _chosen(tables):
+    for table in chosen:
         metrics = _compacted(platform, table, z_order_by)
         if metrics["removed"]:
             done[table] = metrics

@@ -108,20 +108,6 @@ def check(
     raise typer.Exit(EXIT_REFUSED if broken else 0)
 
 
-def _bucket_for(engine: str | None, platform: Platform) -> None:
-    """Refuse what was asked for by name and would not be done."""
-    from pipelines.engine import SPARK
-    from schemas.errors import WrongUseError
-
-    if engine == SPARK and platform.root.is_local:
-        raise WrongUseError(
-            "on a folder Spark only reads: its commits are not safe beside others",
-            subject=str(platform.root.path),
-            expected="a lake in a bucket",
-            next_step="leave out --engine spark: delta-rs does it",
-        )
-
-
 @run
 def optimize(
     tables: TablesArgument = None,
@@ -136,10 +122,13 @@ def optimize(
     as_json: JsonOption = False,
 ) -> None:
     """Compact small files; by Spark, where it is the engine and the lake lies in a bucket."""
+    from pipelines.engine import SPARK
     from pipelines.maintain import optimize as optimize_tables
+    from pipelines.maintain import require_bucket
 
     with Platform.from_environment(root=root, database_url=database_url, engine=engine) as platform:
-        _bucket_for(engine, platform)
+        if engine == SPARK:
+            require_bucket(platform, str(platform.root.path))
         done = optimize_tables(platform, tables or None, z_order_by=tuple(z_order_by or ()))
     emit([{"table": table, **metrics} for table, metrics in done.items()], as_json=as_json)
 
@@ -158,10 +147,13 @@ def vacuum(
     as_json: JsonOption = False,
 ) -> None:
     """Remove files that no version within the retention needs."""
+    from pipelines.engine import SPARK
+    from pipelines.maintain import require_bucket
     from pipelines.maintain import vacuum as vacuum_tables
 
     with Platform.from_environment(root=root, database_url=database_url, engine=engine) as platform:
-        _bucket_for(engine, platform)
+        if engine == SPARK:
+            require_bucket(platform, str(platform.root.path))
         done = vacuum_tables(
             platform, tables or None, retention_hours=retention_hours, dry_run=dry_run
         )

@@ -214,9 +214,9 @@ class Committer:
             recordings.add_steps(
                 connection,
                 [
-                    self._step(one, "plan", now) | {"detail": detail}
+                    self._step(one, "plan", now)
+                    | {"detail": {"plan": plan.id, "verdict": one.verdict.value}}
                     for one in plan.recordings
-                    for detail in [{"plan": plan.id, "verdict": one.verdict.value}]
                 ],
             )
 

@@ -82,9 +82,11 @@ def decode_each(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _answer(document: dict[str, Any], attempt: int) -> dict[str, Any]:
+    """Decode one recording, or give the answer that an earlier attempt left."""
     started = time.perf_counter()
     task = DecodeTask.from_json(document["task"])
-    who: dict[str, Any] = {"host": os.uname().nodename, "pid": os.getpid()}
+    answer: dict[str, Any] = {"host": os.uname().nodename, "pid": os.getpid()}
+    folder: Place | None = None
     try:
         exchange = _place(document["exchange"])
         begun = matching(exchange, f"attempt-*/{_BEGUN}")
@@ -93,20 +95,31 @@ def _answer(document: dict[str, Any], attempt: int) -> dict[str, Any]:
                 known: dict[str, Any] = json.loads((place.parent / _ANSWER).read_bytes())
                 return known
         if len(begun) >= DEATHS:
-            return who | {"report": _died(task).as_json(), "folder": ""} | _since(started)
-        folder = _begin(exchange, f"attempt-{attempt}-{os.getpid()}")
-        with _originals(document["originals"], task) as files:
-            report = _decoded(replace(task, files=files), folder / "files")
-        answer = who | {"report": report.as_json(), "folder": f"{folder.name}/files"}
-        answer |= _since(started)
-        (folder / _ANSWER).write_bytes(json.dumps(answer).encode())
-    except TanadaError as error:
-        return who | {"failure": failure_of(error)} | _since(started)
+            answer |= {"report": _died(task).as_json(), "folder": ""}
+        else:
+            folder = _begin(exchange, f"attempt-{attempt}-{os.getpid()}")
+            with _originals(document["originals"], task) as files:
+                report = _decoded(replace(task, files=files), folder / "files")
+            answer |= {"report": report.as_json(), "folder": f"{folder.name}/files"}
+    except (TanadaError, OSError) as error:
+        answer["failure"] = failure_of(_told(error))
+    answer["seconds"] = time.perf_counter() - started
+    if folder is not None:
+        # A failure is an answer too: without one, this attempt would count as an executor's death.
+        with suppress(TanadaError, OSError):
+            (folder / _ANSWER).write_bytes(json.dumps(answer).encode())
     return answer
 
 
-def _since(started: float) -> dict[str, float]:
-    return {"seconds": time.perf_counter() - started}
+def _told(error: TanadaError | OSError) -> TanadaError:
+    if isinstance(error, TanadaError):
+        return error
+    return StoreUnavailableError(
+        "an executor cannot use its disk",
+        subject=str(error.filename or ""),
+        found=f"{os.strerror(error.errno or 0)} on {os.uname().nodename}",
+        next_step="free space, or set TANADA_SCRATCH where executors run",
+    )
 
 
 def _begin(exchange: Place, name: str) -> Place:
@@ -181,6 +194,7 @@ def _scratch() -> Path:
     A living one holds a lock on its folder, which the kernel drops with it.
     """
     above = Path(Settings.from_environment(os.environ).scratch or tempfile.gettempdir())
+    above.mkdir(mode=0o700, parents=True, exist_ok=True)
     for left in above.glob(f"{_OWN}*"):
         if left.is_symlink() or left.stat().st_uid != os.geteuid():
             continue

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pipelines.commit.committer import settle
 from pipelines.commit.log import versions
+from pipelines.maintain import require_bucket
 from pipelines.spark.session import require_delta, session_of
 from pipelines.spark.tables import address
 from schemas.errors import WrongUseError
@@ -131,13 +132,7 @@ def history(platform: Platform, table: str, limit: int) -> list[dict[str, Any]]:
 
 
 def _writable(platform: Platform, table: str) -> Any:
-    if platform.root.is_local:
-        raise WrongUseError(
-            "on a folder Spark only reads: its commits are not safe beside others",
-            subject=f"table {table[:80]}",
-            expected="a lake in a bucket",
-            next_step="leave out --engine spark: delta-rs does it",
-        )
+    require_bucket(platform, f"table {table[:80]}")
     return _opened(platform, table)
 
 
